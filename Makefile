@@ -1,0 +1,62 @@
+# The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint types sdk-eras node fix docs lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.tests-installed ## Create .venv with everything that development needs
+
+run: $(VENV)/.installed ## Start the server on embedded SQLite
+	@$(BIN)/threadkeep serve
+
+test: $(VENV)/.tests-installed ## Run the tests
+	$(BIN)/pytest
+
+check: test lint types docs sdk-eras node ## Everything CI runs: tests, lint, types, docs, SDK eras, Node
+
+lint: $(VENV)/.tests-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tests-installed
+	$(BIN)/mypy
+
+sdk-eras: $(VENV)/.installed ## Run the API tests with older versions of the Python SDK
+	$(BIN)/python tests/eras/run.py
+
+node: $(VENV)/.installed ## Run the API tests with the Node SDK, newest and v4
+	$(BIN)/python tests/node/run.py
+
+fix: $(VENV)/.tests-installed ## Format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.tests-installed ## Rewrite the generated parts of the docs
+	$(BIN)/python docs/generate.py
+
+lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) .cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The package itself is installed with its build tool, which is locked like the rest.
+$(VENV)/.installed: $(VENV)/bin/python requirements/run.txt requirements/build.txt pyproject.toml
+	@echo "installing the server's dependencies into $(VENV)"
+	@$(PIP) -r requirements/run.txt -r requirements/build.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tests-installed: $(VENV)/.installed requirements/test.txt
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) -r requirements/test.txt
+	@touch $@

@@ -1,0 +1,265 @@
+"""The command line: `threadkeep serve | migrate | backup | restore | projects | keys | settings | get`.
+
+Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from threadkeep import __version__, projects
+from threadkeep.context import Context
+from threadkeep.errors import APIError, NotFoundError, StartupError
+from threadkeep.http.routes import RouteTable
+from threadkeep.ids import IdSource
+from threadkeep.settings import Settings, load, table
+from threadkeep.store import backups, create_store, migrate, sqlite_path
+from threadkeep.store.interface import Store
+
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings, sources = load(_flags(arguments), os.environ, arguments.config or "")
+        arguments.command(arguments, settings, sources)
+    except StartupError as error:
+        print(f"threadkeep: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        sys.exit(1)
+    except APIError as error:
+        sys.exit(f"threadkeep: {error.message}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="threadkeep", description="A self-hosted server that speaks OpenAI's Threads API."
+    )
+    parser.add_argument("--version", action="version", version=f"threadkeep {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    serve = _command(commands, "serve", _serve, "start the server")
+    for setting in table():
+        if setting.name == "database" or setting.secret:
+            continue
+        if setting.type is bool:
+            serve.add_argument(
+                setting.flag, dest=f"set_{setting.name}", action="store_const", const="true", help=setting.help
+            )
+            off = setting.flag.replace("--", "--no-", 1)
+            serve.add_argument(
+                off, dest=f"set_{setting.name}", action="store_const", const="false", help=argparse.SUPPRESS
+            )
+        else:
+            serve.add_argument(
+                setting.flag,
+                dest=f"set_{setting.name}",
+                metavar=setting.name.rpartition("_")[2].upper(),
+                help=f"{setting.help} Default: {setting.spelled_default or 'none'}.".replace("%", "%%"),
+            )
+
+    _command(commands, "migrate", _migrate, "bring the database's schema up to date")
+    backup = _command(commands, "backup", _backup, "write a consistent copy of the database, also while it is served")
+    backup.add_argument("file", type=Path)
+    restore = _command(
+        commands, "restore", _restore, "put a copy back; the present database is kept under another name"
+    )
+    restore.add_argument("file", type=Path)
+    _add_projects(_command(commands, "projects", None, "list and create projects"))
+    _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
+    shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
+    shown.add_argument("--json", action="store_true", help="for programs")
+    get = _command(commands, "get", _get, "answer one GET request without a server")
+    get.add_argument("path", help="such as /v1/threads?limit=5")
+    get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to look at")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_text, description=help_text.capitalize() + "."
+    )
+    if run:
+        _common(parser, run)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, run: Any) -> None:
+    database = next(setting for setting in table() if setting.name == "database")
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    parser.add_argument("--database", dest="set_database", metavar="URL", help=database.help)
+    parser.set_defaults(command=run)
+
+
+def _add_projects(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = _command(actions, "create", _projects_create, "make a project")
+    create.add_argument("name")
+    listed = _command(actions, "list", _projects_list, "list the projects")
+    listed.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = _command(actions, "create", _keys_create, "make a key; it is shown this once")
+    create.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project it opens")
+    create.add_argument("--name", default="", help="what it is for")
+    create.add_argument("--json", action="store_true", help="for programs")
+    listed = _command(actions, "list", _keys_list, "list the keys, without their secrets")
+    listed.add_argument("--json", action="store_true", help="for programs")
+    revoke = _command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
+    revoke.add_argument("key_id")
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    return {
+        name.removeprefix("set_"): value
+        for name, value in vars(arguments).items()
+        if name.startswith("set_") and value is not None
+    }
+
+
+def _serve(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> None:
+    from threadkeep import server  # noqa: PLC0415 - the other commands do not pay for it
+
+    server.run(settings, lambda text: print(text, flush=True))
+
+
+def _migrate(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> None:
+    async def work(store: Store) -> list[str]:
+        return await store.migrate()
+
+    applied = _with_store(settings, work, migrated=False)
+    print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the schema is up to date")
+
+
+def _backup(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    _with_store(settings, lambda store: store.backup(str(arguments.file)))
+    print(f"wrote {arguments.file}")
+
+
+def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    database = sqlite_path(settings.database)
+    kept = backups.restore(arguments.file, database)
+    print(f"restored {database} from {arguments.file}" + (f"; what was there is now {kept}" if kept else ""))
+
+
+def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    project = _with_store(settings, lambda store: projects.create(store, arguments.name, _now()))
+    print(f"{project.project_id}  {project.name}")
+
+
+def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    found = _with_store(settings, projects.list_)
+    _print_rows(arguments, found, lambda p: f"{p.project_id}  {_date(p.created_at)}  {p.name}", "projects")
+
+
+def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> tuple[str, str]:
+        project = await projects.find(store, arguments.project)
+        return await projects.create_key(store, project, arguments.name, _now())
+
+    key_id, secret = _with_store(settings, work)
+    if arguments.json:
+        print(json.dumps({"key_id": key_id, "key": secret, "project": arguments.project}))
+    else:
+        print(f"{secret}\n\nThis is the only time the key is shown. Revoke it with: threadkeep keys revoke {key_id}")
+
+
+def _keys_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    def line(key: projects.Key) -> str:
+        state = f"revoked {_date(key.revoked_at)}" if key.revoked_at else "active"
+        return f"{key.key_id}  {key.hint}  {_date(key.created_at)}  {state:18}  {key.project}  {key.name}".rstrip()
+
+    _print_rows(arguments, _with_store(settings, projects.list_keys), line, "keys")
+
+
+def _keys_revoke(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    _with_store(settings, lambda store: projects.revoke_key(store, arguments.key_id, _now()))
+    print(f"revoked {arguments.key_id}")
+
+
+def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[str, str]) -> None:
+    values = {
+        setting.name: "***" if setting.secret and getattr(settings, setting.name) else getattr(settings, setting.name)
+        for setting in table()
+    }
+    if arguments.json:
+        print(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
+        return
+    for name, value in values.items():
+        shown = ",".join(value) if isinstance(value, tuple) else str(value)
+        print(f"{name:28}{shown or '-':44}{sources[name]}")
+
+
+def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> bytes:
+        project = await projects.find(store, arguments.project)
+        ctx = Context(store, settings, project.project_id, time.time, IdSource())
+        path, _, query_string = arguments.path.partition("?")
+        found = RouteTable(strict=settings.strict).find(path)
+        if found is None or "GET" not in found[0]:
+            raise NotFoundError(f"Invalid URL (GET {path})")
+        methods, path_ids = found
+        return await methods["GET"].call(ctx, path_ids, query_string.encode(), b"", v1=False)
+
+    try:
+        answer = _with_store(settings, work)
+    except APIError as error:
+        print(json.dumps(error.body(), indent=2))
+        sys.exit(1)
+    print(json.dumps(json.loads(answer), indent=2, ensure_ascii=False))
+
+
+def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, migrated: bool = True) -> T:
+    """Runs `work` on the open store, beside a server that may be using it too; a new database gets its schema."""
+
+    @asynccontextmanager
+    async def opened() -> Any:
+        store = create_store(settings)
+        await store.open()
+        try:
+            if migrated:
+                if await store.read(migrate.version) == 0:
+                    await store.migrate()
+                await store.read(migrate.require_latest)
+                await projects.ensure_default(store, _now())
+            yield store
+        finally:
+            await store.close()
+
+    async def run() -> T:
+        async with opened() as store:
+            return await work(store)
+
+    return asyncio.run(run())
+
+
+def _print_rows(arguments: argparse.Namespace, rows: list[Any], line: Callable[[Any], str], noun: str) -> None:
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows]))
+    else:
+        print("\n".join(map(line, rows)) or f"no {noun}")
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _date(at: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(at))

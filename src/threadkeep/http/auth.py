@@ -1,0 +1,132 @@
+"""Who is calling: from the key of a request to the context of its project, without reading the database.
+
+The usable keys are held in memory as hashes and compared with the database's revision number a few times a second, so a
+key that any process makes or revokes takes effect in every process within a second.
+
+With no key ever made, and bound to loopback, the server is open: any key, or none, is the project `default`. A web page
+of another origin must not profit from that, so such requests are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+
+from threadkeep import projects
+from threadkeep.context import Context
+from threadkeep.errors import APIError, AuthenticationError, PermissionDeniedError
+from threadkeep.projects import UsableKeys
+from threadkeep.settings import Settings
+from threadkeep.store.interface import Store
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.25
+LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+Headers = Mapping[bytes, bytes]
+
+
+class Authenticator:
+    """Holds the usable keys, and a ready context for each project."""
+
+    def __init__(self, settings: Settings, store: Store, context_of: Callable[[str], Context]) -> None:
+        self._settings = settings
+        self._store = store
+        self._context_of = context_of
+        self._contexts: dict[bytes, Context] = {}
+
+    async def start(self, now: int) -> None:
+        """Reads the keys and begins to watch them."""
+        default = await projects.ensure_default(self._store, now)
+        self._default = self._context_of(default.project_id)
+        self._take(await projects.usable_keys(self._store))
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Stops watching."""
+        self._watching.cancel()
+        await asyncio.wait([self._watching])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no key is needed."""
+        return self._settings.is_loopback and not self._settings.api_key and not self._keys.any_ever
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a key that opens a door."""
+        return bool(self._contexts)
+
+    def authenticate(self, headers: Headers) -> Context:
+        """The context of the caller's project. Raises `AuthenticationError`."""
+        key = _key_of(headers)
+        context = self._contexts.get(hashlib.sha256(key).digest())
+        if context is not None:
+            return context
+        if self.is_open:
+            self._refuse_other_origins(headers)
+            return self._default
+        if not key:
+            raise AuthenticationError(
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+            )
+        # Differs from OpenAI: the second sentence says where this server's keys come from.
+        raise AuthenticationError(
+            f"Incorrect API key provided: {projects.redact(key.decode('latin-1'))}. "
+            "Make one with `threadkeep keys create`.",
+            code="invalid_api_key",
+        )
+
+    def _refuse_other_origins(self, headers: Headers) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = _without_port(host)
+        if not self._settings.uds and name not in LOCAL_NAMES | {self._settings.host}:
+            raise PermissionDeniedError(
+                f"This server needs no key, so it answers only to its own names, not to '{host}'. "
+                "Make a key with `threadkeep keys create` to use it under other names."
+            )
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        allowed = self._settings.cors_origins
+        if origin and origin not in allowed and "*" not in allowed and origin.split("//")[-1] != host:
+            raise PermissionDeniedError(
+                f"This server needs no key, so it does not answer web pages of other origins, such as '{origin}'. "
+                "Allow it with --cors-origins, or make a key with `threadkeep keys create`."
+            )
+
+    def _take(self, keys: UsableKeys) -> None:
+        self._keys = keys
+        contexts = {bytes.fromhex(key): self._context_of(project) for key, project in keys.project_of_hash.items()}
+        if self._settings.api_key:
+            contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
+        self._contexts = contexts
+
+    async def look(self) -> None:
+        """Takes over what changed since the last look."""
+        keys = await projects.usable_keys(self._store, self._keys)
+        if keys is not self._keys:
+            self._take(keys)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self.look()
+            except APIError as error:
+                log.warning("cannot look for changed keys, will try again: %s", error)
+
+
+def _key_of(headers: Headers) -> bytes:
+    """The key of `Authorization: Bearer <key>` or of Azure's `api-key: <key>`; empty when there is none."""
+    authorization = headers.get(b"authorization", b"")
+    if authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return headers.get(b"api-key", b"").strip()
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

@@ -1,0 +1,30 @@
+"""Cross-origin requests, for the origins that a setting names; off by default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Header = tuple[bytes, bytes]
+
+_EXPOSED = b"x-request-id, openai-processing-ms, openai-version, openai-poll-after-ms, retry-after"
+
+
+def headers_for(origins: tuple[str, ...], request: Mapping[bytes, bytes]) -> list[Header]:
+    """The headers that let the page of an allowed origin read the answer; none for others."""
+    origin = request.get(b"origin")
+    if origin is None or not origins or ("*" not in origins and origin.decode("latin-1") not in origins):
+        return []
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", _EXPOSED),
+        (b"vary", b"origin"),
+    ]
+
+
+def preflight_headers(request: Mapping[bytes, bytes]) -> list[Header]:
+    """What a browser asks before it sends the request itself."""
+    return [
+        (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
+        (b"access-control-allow-headers", request.get(b"access-control-request-headers", b"*")),
+        (b"access-control-max-age", b"600"),
+    ]

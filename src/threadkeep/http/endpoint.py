@@ -1,0 +1,86 @@
+"""The adapter between a route and its operation: path, query and body in the route's types, the result as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from threadkeep import ids, invalid
+from threadkeep.context import Context
+from threadkeep.http import dialect, query, validation
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A row of the route table: the one source of dispatch, decoding and `/openapi.json`."""
+
+    method: str
+    path: str
+    operation: Callable[..., Awaitable[Any]]
+    result: Any
+    summary: str
+    body: Any = None
+    query: Any = None
+    # Not part of the original's API.
+    ours: bool = False
+
+
+# The prefix that each path parameter's ids begin with.
+PREFIXES = {"thread_id": "thread", "message_id": "msg"}
+
+
+class Endpoint:
+    """A route made ready: decoders built, path parameters named."""
+
+    def __init__(self, route: Route, *, strict: bool) -> None:
+        self.route = route
+        self.name = f"{route.method} {route.path}"
+        self._strict = strict
+        self._operation = route.operation
+        self._parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+        self._decoder = msgspec.json.Decoder(route.body) if route.body else None
+
+    async def call(self, ctx: Context, path_ids: Sequence[str], query_string: bytes, body: bytes, *, v1: bool) -> bytes:
+        """Runs the operation for one request; gives the JSON to send. Raises `APIError`."""
+        arguments: list[Any] = [ctx]
+        params = self._params(query_string, body, v1=v1)
+        for name, value in zip(self._parameters, path_ids, strict=True):
+            ids.check(name, value, PREFIXES[name])
+            arguments.append(value)
+        if params is not None:
+            arguments.append(params)
+        payload = _encode(await self._operation(*arguments))
+        return dialect.answer_to_v1(payload) if v1 else payload
+
+    def _params(self, query_string: bytes, body: bytes, *, v1: bool) -> Any:
+        if self._decoder is not None:
+            # No body at all means no field at all, which is fine where none is required.
+            body = body if body and not body.isspace() else b"{}"
+            return self._decode(dialect.body_from_v1(body) if v1 else body)
+        if self.route.query is not None:
+            return query.parse(query_string, self.route.query, strict=self._strict)
+        return None
+
+    def _decode(self, body: bytes) -> Any:
+        assert self._decoder is not None
+        try:
+            params = self._decoder.decode(body)
+        except msgspec.ValidationError:
+            raise self._refusal(body) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            validation.parse(body)
+            raise invalid.not_json() from None
+        if self._strict and (error := validation.explain(validation.parse(body), self.route.body, strict=True)):
+            raise error
+        if b"\\u0000" in body:
+            validation.refuse_nul(validation.parse(body))
+        return params
+
+    def _refusal(self, body: bytes) -> Exception:
+        error = validation.explain(validation.parse(body), self.route.body, strict=self._strict)
+        return error or RuntimeError(f"{self.name}: the decoder and the explanation disagree")

@@ -1,0 +1,58 @@
+"""Query strings, decoded into the parameter type that a route names."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+import msgspec.inspect as mi
+
+from threadkeep import invalid
+from threadkeep.errors import BadRequestError
+from threadkeep.http import validation
+
+T = TypeVar("T")
+
+FIELDS_MAX = 100
+_IN_MAP = re.compile(r"(?P<name>\w+)\[(?P<key>.*)\]", re.DOTALL)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+
+
+def parse(query_string: bytes, wanted: type[T], *, strict: bool) -> T:
+    """The parameters of a list; raises `BadRequestError` as a body would."""
+    try:
+        pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
+    except ValueError:
+        raise BadRequestError(f"Too many query parameters: at most {FIELDS_MAX} are allowed.") from None
+    value = _gather(pairs, wanted)
+    validation.refuse_nul(value)
+    error = validation.explain(value, wanted, strict=strict)
+    if error:
+        raise error
+    return msgspec.convert(value, wanted)
+
+
+@cache
+def _field_types(wanted: type) -> dict[str, mi.Type]:
+    struct = mi.type_info(wanted)
+    assert isinstance(struct, mi.StructType)
+    return {field.encode_name: field.type for field in struct.fields}
+
+
+def _gather(pairs: list[tuple[str, str]], wanted: type) -> dict[str, Any]:
+    types = _field_types(wanted)
+    value: dict[str, Any] = {}
+    for name, text in pairs:
+        in_map = _IN_MAP.fullmatch(name)
+        if in_map and isinstance(types.get(in_map["name"]), mi.DictType):
+            entries = value.setdefault(in_map["name"], {})
+            if isinstance(entries, dict) and entries.setdefault(in_map["key"], text) != text:
+                raise invalid.invalid_value(name, "it is given twice with different values")
+        elif isinstance(types.get(name), mi.IntType) and _INTEGER.fullmatch(text):
+            value[name] = int(text)
+        else:
+            value[name] = text
+    return value

@@ -1,0 +1,349 @@
+"""Messages: what was said in a thread, in the exact order in which it was said.
+
+Each message takes the thread's next sequence number inside the transaction that stores it; lists and cursors go by that
+number, never by time. A deleted message keeps its number, so that a cursor pointing at it still finds its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from threadkeep import invalid, metadata, references
+from threadkeep.context import Context
+from threadkeep.errors import BadRequestError, NotFoundError
+from threadkeep.metadata import Metadata, MetadataPatch
+from threadkeep.pages import ListParams, Page, Stored, Window
+from threadkeep.references import Attachment, ToolType
+from threadkeep.store import queries
+from threadkeep.store.interface import BIGINT_MAX, Transaction
+
+sql = queries.load("messages")
+
+SHAPE = 1
+TEXT_CHARACTERS_MAX = 256_000
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".webp")
+# Rows that one unit of work removes; a longer thread is removed in several.
+REMOVED_AT_ONCE = 500
+
+TextValue: TypeAlias = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)]
+Detail: TypeAlias = Literal["auto", "low", "high"]
+
+
+class ImageFile(Struct, kw_only=True):
+    """An uploaded image."""
+
+    file_id: str
+    detail: Detail | None = "auto"
+
+
+class ImageUrl(Struct, kw_only=True):
+    """An image somewhere else; it is not fetched."""
+
+    url: Annotated[str, Meta(min_length=1)]
+    detail: Detail | None = "auto"
+
+
+class TextParam(Struct, tag_field="type", tag="text"):
+    """A text part of a request: a plain string."""
+
+    text: TextValue
+
+
+class ImageFilePart(Struct, tag_field="type", tag="image_file"):
+    """An image file, the same in requests and answers."""
+
+    image_file: ImageFile
+
+
+class ImageUrlPart(Struct, tag_field="type", tag="image_url"):
+    """An image address, the same in requests and answers."""
+
+    image_url: ImageUrl
+
+
+class FileCitation(Struct):
+    """The file an annotation cites."""
+
+    file_id: str
+
+
+class FileCitationAnnotation(Struct, tag_field="type", tag="file_citation"):
+    """A marker in the text that stands for a passage of a file. Indexes count characters, the end exclusive."""
+
+    text: str
+    start_index: int
+    end_index: int
+    file_citation: FileCitation
+
+
+class FilePath(Struct):
+    """The file an annotation points to."""
+
+    file_id: str
+
+
+class FilePathAnnotation(Struct, tag_field="type", tag="file_path"):
+    """A path in the text that stands for a file the code interpreter made."""
+
+    text: str
+    start_index: int
+    end_index: int
+    file_path: FilePath
+
+
+class Text(Struct):
+    """A text with its annotations."""
+
+    value: str
+    annotations: list[FileCitationAnnotation | FilePathAnnotation] = []
+
+
+class TextPart(Struct, tag_field="type", tag="text"):
+    """A text part of an answer."""
+
+    text: Text
+
+
+class RefusalPart(Struct, tag_field="type", tag="refusal"):
+    """What the model said instead of an answer."""
+
+    refusal: str
+
+
+class IncompleteDetails(Struct):
+    """Why a message has no end."""
+
+    reason: Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
+
+
+class Message(Struct, kw_only=True):
+    """A message, as it is sent and as it is stored."""
+
+    id: str
+    object: Literal["thread.message"] = "thread.message"
+    created_at: int
+    assistant_id: str | None = None
+    thread_id: str
+    run_id: str | None = None
+    role: Literal["user", "assistant"]
+    content: list[TextPart | ImageFilePart | ImageUrlPart | RefusalPart]
+    attachments: list[Attachment]
+    metadata: dict[str, str]
+    status: Literal["in_progress", "incomplete", "completed"] = "completed"
+    incomplete_details: IncompleteDetails | None = None
+    completed_at: int | None = None
+    incomplete_at: int | None = None
+
+
+class MessageCreateParams(Struct, kw_only=True):
+    """The body of create, and an element of a create-thread request's `messages`."""
+
+    role: Literal["user", "assistant"]
+    content: TextValue | Annotated[list[TextParam | ImageFilePart | ImageUrlPart], Meta(min_length=1)]
+    attachments: list[Attachment] | None = None
+    metadata: Metadata | None = None
+    # Differs from OpenAI: the v1 spelling of attachments still works, but not under `--strict`.
+    file_ids: Annotated[list[str] | None, Meta(extra={"lenient_only": True})] = None
+
+
+class MessageUpdateParams(Struct, kw_only=True):
+    """The body of modify."""
+
+    metadata: MetadataPatch | None = None
+
+
+class MessageListParams(ListParams, kw_only=True, frozen=True):
+    """The query of list."""
+
+    run_id: str | None = None
+
+
+class MessageDeleted(Struct, kw_only=True):
+    """The answer of delete."""
+
+    id: str
+    object: Literal["thread.message.deleted"] = "thread.message.deleted"
+    deleted: bool = True
+
+
+_decode = msgspec.json.Decoder(Message).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def create(ctx: Context, thread_id: str, params: MessageCreateParams) -> Stored:
+    """Adds a message at the end of the thread."""
+    message, body = new(ctx, thread_id, params)
+
+    def unit(tx: Transaction) -> None:
+        reserved = tx.one(sql.reserve_message_seq, thread_id=thread_id, project_id=ctx.project_id)
+        if reserved is None:
+            raise NotFoundError.of("thread", thread_id)
+        seq, count = reserved
+        if count > ctx.settings.thread_messages_max:
+            raise BadRequestError(f"Thread {thread_id} already has {count - 1} messages, the most it can have.")
+        tx.run(sql.insert_message, **_row(message, body, seq))
+
+    await ctx.store.write(unit)
+    return Stored(body)
+
+
+async def retrieve(ctx: Context, thread_id: str, message_id: str) -> Stored:
+    """One message of the thread."""
+
+    def unit(tx: Transaction) -> Stored:
+        _require_thread(tx, ctx, thread_id)
+        row = tx.one(sql.retrieve_message, thread_id=thread_id, message_id=message_id)
+        if row is None:
+            raise NotFoundError.of("message", message_id)
+        return Stored(row[0])
+
+    return await ctx.store.read(unit)
+
+
+async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page[Stored]:
+    """A page of the thread's messages, newest first unless `order` says otherwise."""
+
+    def unit(tx: Transaction) -> Page[Stored]:
+        _require_thread(tx, ctx, thread_id)
+
+        def locate(message_id: str) -> int:
+            row = tx.one(sql.locate_message, thread_id=thread_id, message_id=message_id)
+            if row is None:
+                raise NotFoundError.of("message", message_id)
+            return int(row[0])
+
+        window = Window.of(params, 0, BIGINT_MAX, locate)
+        bounds = {"thread_id": thread_id, "low": window.low, "high": window.high, "limit": window.limit}
+        if params.run_id:
+            query = sql.list_messages_of_run_ascending if window.ascending else sql.list_messages_of_run_descending
+            return window.page(tx.all(query, run_id=params.run_id, **bounds))
+        query = sql.list_messages_ascending if window.ascending else sql.list_messages_descending
+        return window.page(tx.all(query, **bounds))
+
+    return await ctx.store.read(unit)
+
+
+async def update(ctx: Context, thread_id: str, message_id: str, params: MessageUpdateParams) -> Stored:
+    """Merges `metadata` into the message's."""
+
+    def unit(tx: Transaction) -> bytes:
+        _require_thread(tx, ctx, thread_id)
+        row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
+        if row is None:
+            raise NotFoundError.of("message", message_id)
+        message = _decode(row[0])
+        message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
+        body = _encode(message)
+        tx.run(sql.update_message, thread_id=thread_id, message_id=message_id, shape=SHAPE, body=body.decode())
+        return body
+
+    return Stored(await ctx.store.write(unit))
+
+
+async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDeleted:
+    """Removes the message; its text is gone, its place in the order is remembered."""
+
+    def unit(tx: Transaction) -> None:
+        if tx.one(sql.release_message, thread_id=thread_id, project_id=ctx.project_id) is None:
+            raise NotFoundError.of("thread", thread_id)
+        if not tx.run(sql.delete_message, thread_id=thread_id, message_id=message_id):
+            raise NotFoundError.of("message", message_id)
+
+    await ctx.store.write(unit)
+    return MessageDeleted(id=message_id)
+
+
+def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "") -> tuple[Message, bytes]:
+    """The message that `params` describe and its stored text. `at` is where `params` stand in the request."""
+    content = _content(params, at, strict=ctx.settings.strict)
+    now = ctx.now()
+    message = Message(
+        id=ctx.new_id("msg"),
+        created_at=now,
+        thread_id=thread_id,
+        role=params.role,
+        content=content,
+        attachments=_attachments(params, at),
+        metadata=params.metadata or {},
+        completed_at=now,
+    )
+    return message, _encode(message)
+
+
+def insert_all(tx: Transaction, messages: Iterable[tuple[Message, bytes]]) -> None:
+    """Stores the first messages of a new thread, in order."""
+    tx.run_many(sql.insert_message, [_row(message, body, seq) for seq, (message, body) in enumerate(messages, start=1)])
+
+
+def remove(tx: Transaction, thread_id: str) -> bool:
+    """Removes a slice of a deleted thread's messages; gives whether there may be more."""
+    return tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
+
+
+def _row(message: Message, body: bytes, seq: int) -> dict[str, object]:
+    return {
+        "thread_id": message.thread_id,
+        "seq": seq,
+        "message_id": message.id,
+        "run_id": message.run_id,
+        "shape": SHAPE,
+        "body": body.decode(),
+    }
+
+
+def _require_thread(tx: Transaction, ctx: Context, thread_id: str) -> None:
+    if tx.one(sql.find_thread, thread_id=thread_id, project_id=ctx.project_id) is None:
+        raise NotFoundError.of("thread", thread_id)
+
+
+def _content(
+    params: MessageCreateParams, at: str, *, strict: bool
+) -> list[TextPart | ImageFilePart | ImageUrlPart | RefusalPart]:
+    if isinstance(params.content, str):
+        if not params.content:
+            raise BadRequestError("Message content must be non-empty.", param=f"{at}content")
+        return [TextPart(Text(params.content))]
+    parts: list[TextPart | ImageFilePart | ImageUrlPart | RefusalPart] = []
+    for index, part in enumerate(params.content):
+        where = f"{at}content[{index}]"
+        match part:
+            case TextParam(text=text):
+                if not text:
+                    raise BadRequestError("Message content must be non-empty.", param=f"{where}.text")
+                parts.append(TextPart(Text(text)))
+            case ImageFilePart(image_file=image):
+                references.check_file(f"{where}.image_file.file_id", image.file_id)
+                image.detail = image.detail or "auto"
+                parts.append(part)
+            case ImageUrlPart(image_url=image):
+                image.detail = image.detail or "auto"
+                if strict:
+                    _check_image_url(f"{where}.image_url.url", image.url)
+                parts.append(part)
+    return parts
+
+
+def _check_image_url(param: str, url: str) -> None:
+    # Differs from OpenAI: addresses are not checked outside `--strict`; many image addresses end in no suffix at all.
+    if not url.startswith("data:") and not urlsplit(url).path.lower().endswith(IMAGE_SUFFIXES):
+        raise BadRequestError(
+            f"Invalid '{param}'. Expected url to end in a supported format: {', '.join(IMAGE_SUFFIXES)}.",
+            param=param,
+            code="invalid_value",
+        )
+
+
+def _attachments(params: MessageCreateParams, at: str) -> list[Attachment]:
+    attachments = list(params.attachments or ())
+    references.check_attachments(f"{at}attachments", attachments)
+    if params.file_ids and len(params.file_ids) > references.V1_FILES_MAX:
+        raise invalid.array_too_long(f"{at}file_ids", references.V1_FILES_MAX, len(params.file_ids))
+    for index, file_id in enumerate(params.file_ids or ()):
+        references.check_file(f"{at}file_ids[{index}]", file_id)
+        attachments.append(Attachment(file_id=file_id, tools=[ToolType("file_search")]))
+    return attachments

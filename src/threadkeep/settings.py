@@ -1,0 +1,182 @@
+"""Every setting once: name, type, default, help. Flags, variables, the file's keys, `threadkeep settings` and the
+reference page all come from the fields of `Settings`.
+
+A value comes from the first of: flag `--name`, variable `THREADKEEP_NAME` (a secret also from the file that
+`THREADKEEP_NAME_FILE` names), TOML file (`--config`), default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from threadkeep.errors import StartupError
+
+ENV_PREFIX = "THREADKEEP_"
+
+
+def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help_text, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The settings of one server: a frozen value, passed to `create_app`. Units are last in each name."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs a key.")
+    port: int = _setting(8000, "Port to listen on; 0 takes a free one.")
+    uds: str = _setting("", "Path of a Unix socket to listen on, instead of host and port.")
+    database: str = _setting(
+        "sqlite:///threadkeep-data/threadkeep.db",
+        "Where the data is: sqlite:///relative.db or sqlite:////absolute.db.",
+    )
+    api_key: str = _setting(
+        "", "One key for the project `default`, for the simple case. More keys: `threadkeep keys`.", secret=True
+    )
+    strict: bool = _setting(False, "Refuse all that the original refused, such as unknown fields.")
+    cors_origins: tuple[str, ...] = _setting(
+        (), "Origins whose web pages may call the API, separated by commas; `*` allows all."
+    )
+    forwarded_allow_ips: tuple[str, ...] = _setting(
+        (), "Addresses of proxies whose X-Forwarded headers are believed, separated by commas."
+    )
+    request_log: bool = _setting(True, "Log a line for each request.")
+    log_json: bool = _setting(False, "Log one JSON object a line.")
+    body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
+    bodies_bytes_max: int = _setting(256 * 1024 * 1024, "Largest sum of the request bodies in memory at one moment.")
+    head_bytes_max: int = _setting(64 * 1024, "Largest request head (request line and headers).")
+    head_timeout_s: float = _setting(10.0, "Seconds a client has to send a request's head.")
+    body_timeout_s: float = _setting(60.0, "Seconds a client has to send a request's body.")
+    keep_alive_s: float = _setting(75.0, "Seconds an idle connection is kept.")
+    connections_max: int = _setting(4096, "Most connections at one moment.")
+    shutdown_timeout_s: float = _setting(30.0, "Seconds that requests in flight get to finish on SIGTERM.")
+    write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
+    thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
+    thread_messages_max: int = _setting(100_000, "Most messages in one thread.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can connect."""
+        return bool(self.uds) or self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One row of the table."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    secret: bool
+
+    @property
+    def flag(self) -> str:
+        """The command-line spelling."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment spelling."""
+        return ENV_PREFIX + self.name.upper()
+
+    def parse(self, text: str, source: str) -> Any:
+        """The value a flag or variable spells."""
+        try:
+            if self.type is bool:
+                return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+            if self.type in (int, float):
+                return self.type(text)
+        except (KeyError, ValueError):
+            raise StartupError(
+                f"{source}: {text!r} is not {self.kind}.", f"Give {self.kind}, such as {self.spelled_default}."
+            ) from None
+        if self.type is str:
+            return text
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+
+    def check(self, value: Any, source: str) -> Any:
+        """A TOML value, refused when it has another type."""
+        if self.type not in (bool, int, float, str) and isinstance(value, list):
+            return tuple(str(part) for part in value)
+        if self.type is float and type(value) is int:
+            return float(value)
+        if type(value) is not self.type:
+            raise StartupError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
+        return value
+
+    @property
+    def kind(self) -> str:
+        """The type in words."""
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+        return words.get(self.type, "a list of texts")
+
+    @property
+    def spelled_default(self) -> str:
+        """The default as a flag or variable would spell it."""
+        if isinstance(self.default, tuple):
+            return ",".join(self.default)
+        return str(self.default).lower() if self.type is bool else str(self.default)
+
+
+def table() -> Iterator[Described]:
+    """All settings, in the order they are documented."""
+    types = typing.get_type_hints(Settings)
+    for field in dataclasses.fields(Settings):
+        yield Described(field.name, types[field.name], field.default, field.metadata["help"], field.metadata["secret"])
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "") -> tuple[Settings, dict[str, str]]:
+    """The settings and, for each name, where its value came from. Raises `StartupError`."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    path = config or environ.get(ENV_PREFIX + "CONFIG", "")
+    from_file = _read_file(path) if path else {}
+    for setting in table():
+        name = setting.name
+        secret_file = environ.get(f"{setting.variable}_FILE", "") if setting.secret else ""
+        if name in flags:
+            sources[name] = setting.flag
+            values[name] = setting.parse(flags[name], setting.flag)
+        elif setting.variable in environ:
+            sources[name] = setting.variable
+            values[name] = setting.parse(environ[setting.variable], setting.variable)
+        elif secret_file:
+            sources[name] = f"{setting.variable}_FILE"
+            values[name] = _read_text(secret_file).strip()
+        elif name in from_file:
+            sources[name] = path
+            values[name] = setting.check(from_file[name], path)
+        else:
+            sources[name] = "default"
+    return Settings(**values), sources
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise StartupError(f"Cannot read {path}: {os.strerror(error.errno or 0)}.") from None
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(_read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise StartupError(f"{path} is not valid TOML: {error}.") from None
+    known = [setting.name for setting in table()]
+    for key in content:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise StartupError(
+                f"{path}: there is no setting {key!r}.",
+                f"Did you mean {near[0]!r}?" if near else "`threadkeep settings` lists them all.",
+            )
+    return content

@@ -1,0 +1,27 @@
+"""Transactions in, rows out. The nouns above say which queries; this package says how they reach a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from threadkeep.errors import StartupError
+from threadkeep.settings import Settings
+from threadkeep.store.interface import Store
+from threadkeep.store.sqlite import SqliteStore
+
+SQLITE_PREFIX = "sqlite:///"
+
+
+def sqlite_path(database: str) -> Path:
+    """The file that a `sqlite:///` URL names. Raises `StartupError` for any other URL."""
+    if not database.startswith(SQLITE_PREFIX) or database == SQLITE_PREFIX:
+        raise StartupError(
+            f"Cannot use the database {database!r}.",
+            "Give sqlite:///relative.db or sqlite:////absolute.db.",
+        )
+    return Path(database.removeprefix(SQLITE_PREFIX))
+
+
+def create_store(settings: Settings, *, serving: bool = False) -> Store:
+    """The store that `settings.database` names, not yet open. `serving`: this process is the one that serves it."""
+    return SqliteStore(sqlite_path(settings.database), serving=serving, write_queue_max=settings.write_queue_max)

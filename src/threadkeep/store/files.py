@@ -1,0 +1,45 @@
+"""The files of an embedded database: who may read them, and which process serves them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from threadkeep.errors import StartupError
+
+
+def make_private(path: Path) -> None:
+    """Makes the folder (0700) and the file (0600) where they are missing. SQLite's side files take the file's mode."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StartupError(
+            f"Cannot open the database {path}: {os.strerror(error.errno or 0)}.",
+            "Give another place with --database sqlite:////path/to/file.db.",
+        ) from None
+
+
+class ServingLock:
+    """Held by the one process that serves a database file; the system lets go of it when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise StartupError(
+                f"The database {path} is already being served by process {owner or 'unknown'}.",
+                "Stop that one first, or give this one another --database.",
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        """Lets another process serve the file."""
+        os.close(self._file)

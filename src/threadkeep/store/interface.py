@@ -1,0 +1,62 @@
+"""What a store is.
+
+A *unit of work* is a plain function of a transaction. It cannot await, so nothing slow can ever sit inside a
+transaction; it may be run more than once (after a lost connection, a conflict, a full disk), so it changes nothing
+outside the transaction. Times and ids are made before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from threadkeep.store.queries import Query
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+# What SQLite and PostgreSQL can both hold in a bigint.
+BIGINT_MAX = 2**63 - 1
+
+
+class Transaction(Protocol):
+    """Runs named queries; parameters are given by name."""
+
+    def one(self, query: Query, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+
+    def all(self, query: Query, **parameters: Any) -> list[Row]:
+        """All rows."""
+
+    def run(self, query: Query, **parameters: Any) -> int:
+        """Runs a change; gives the number of rows it touched."""
+
+    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Runs a change once for each row of parameters."""
+
+
+class Store(Protocol):
+    """A database. An exception that a unit raises undoes that unit and reaches its caller."""
+
+    async def open(self) -> None:
+        """Connects. Raises `StartupError` when the database cannot be used."""
+
+    async def close(self) -> None:
+        """Finishes what is queued and lets go of the database."""
+
+    async def read(self, unit: Callable[[Transaction], T]) -> T:
+        """Runs `unit` on one consistent snapshot."""
+
+    async def write(self, unit: Callable[[Transaction], T]) -> T:
+        """Runs `unit` and returns once its changes are on disk.
+
+        Raises `OverloadedError` when too many writes wait, `StorageUnavailableError` when the database cannot take it.
+        """
+
+    async def migrate(self) -> list[str]:
+        """Brings the schema up to date; gives the names of the migrations that were applied."""
+
+    async def checkpoint(self) -> None:
+        """Moves all that is committed into the main file, so that deleted text is gone from every file."""
+
+    async def backup(self, destination: str) -> None:
+        """Writes a consistent copy to `destination` while others read and write."""

@@ -1,0 +1,97 @@
+"""Numbered migrations: `migrations/0001_<name>.sql`, never edited after a release.
+
+A migration may carry a line `-- compatible-from: N`: programs that know the schema up to version N can still use the
+database. Without it, only programs that know the migration itself can. An older program declines such a database
+instead of damaging it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+from threadkeep.errors import StartupError
+from threadkeep.store import queries
+from threadkeep.store.interface import Transaction
+from threadkeep.store.queries import Query
+
+sql = queries.load("store/migrate")
+_FILE = re.compile(r"(?P<version>\d{4})_(?P<name>\w+)\.sql")
+_COMPATIBLE_FROM = re.compile(r"^-- compatible-from: (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    version: int
+    name: str
+    compatible_from: int
+    statements: tuple[Query, ...]
+
+
+def _load() -> tuple[Migration, ...]:
+    migrations = []
+    for file in resources.files("threadkeep").joinpath("store/migrations").iterdir():
+        if not (match := _FILE.fullmatch(file.name)):
+            continue
+        text = file.read_text(encoding="utf-8")
+        version = int(match["version"])
+        compatible = _COMPATIBLE_FROM.search(text)
+        # A statement that only one database needs is empty for the other.
+        statements = tuple(
+            Query(name, variants.get("sqlite", ""), variants.get("postgres", ""))
+            for name, variants in queries.parse(text).items()
+        )
+        compatible_from = int(compatible[1]) if compatible else version
+        migrations.append(Migration(version, match["name"], compatible_from, statements))
+    return tuple(sorted(migrations, key=lambda migration: migration.version))
+
+
+MIGRATIONS = _load()
+LATEST = MIGRATIONS[-1].version
+
+
+def version(tx: Transaction) -> int:
+    """The schema's version, 0 for an empty database. Raises `StartupError` for a database that is not ours to use."""
+    if tx.one(sql.find_migrations_table) is None:
+        if tx.one(sql.find_any_table) is not None:
+            raise StartupError("The database holds other tables: it is not a Threadkeep database.")
+        return 0
+    applied = tx.all(sql.list_migrations)
+    needed = max((compatible_from for _, compatible_from in applied), default=0)
+    if needed > LATEST:
+        raise StartupError(
+            f"The database was made by a newer Threadkeep (schema {applied[-1][0]}); this one knows schema {LATEST}.",
+            "Upgrade Threadkeep; nothing was changed.",
+        )
+    return int(applied[-1][0]) if applied else 0
+
+
+def apply(tx: Transaction) -> list[str]:
+    """Applies what is missing; a unit of work, so all of it or nothing. Gives the names of what was applied."""
+    current = version(tx)
+    if current == 0:
+        tx.run(sql.create_migrations)
+    missing = [migration for migration in MIGRATIONS if migration.version > current]
+    for migration in missing:
+        for statement in migration.statements:
+            tx.run(statement)
+        tx.run(
+            sql.insert_migration,
+            version=migration.version,
+            name=migration.name,
+            compatible_from=migration.compatible_from,
+        )
+    return [f"{migration.version:04}_{migration.name}" for migration in missing]
+
+
+def require_latest(tx: Transaction) -> None:
+    """Raises `StartupError` unless the schema has every migration this program knows."""
+    current = version(tx)
+    if current < LATEST:
+        raise StartupError(
+            f"The database has schema {current}; this program needs schema {LATEST}.",
+            "Take a copy with `threadkeep backup`, then run `threadkeep migrate`.",
+        )

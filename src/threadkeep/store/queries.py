@@ -1,0 +1,64 @@
+"""Named queries: `threads.sql` beside `threads.py` holds all SQL of that noun.
+
+-- name: retrieve_thread
+select body from threads where thread_id = :thread_id
+
+-- name: take_thread [postgres]
+select ...                        -- a query that must differ is given once for each database
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+
+DIALECTS = ("sqlite", "postgres")
+_HEADER = re.compile(r"^-- name: (?P<name>\w+)(?: \[(?P<dialect>\w+)\])?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query under its name, with its text for each database."""
+
+    name: str
+    sqlite: str
+    postgres: str
+
+
+class Queries:
+    """The queries of one file, as attributes."""
+
+    def __init__(self, queries: dict[str, Query]) -> None:
+        self._queries = queries
+
+    def __getattr__(self, name: str) -> Query:
+        try:
+            return self._queries[name]
+        except KeyError:
+            raise AttributeError(f"no query is named {name}") from None
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self._queries.values())
+
+
+def parse(text: str) -> dict[str, dict[str, str]]:
+    """Name, database, SQL. Raises `ValueError` when a query is given twice for one database."""
+    queries: dict[str, dict[str, str]] = {}
+    headers = list(_HEADER.finditer(text))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        body = text[header.end() : following.start() if following else len(text)]
+        sql = "\n".join(line for line in body.strip().splitlines() if not line.startswith("--"))
+        variants = queries.setdefault(header["name"], {})
+        for dialect in (header["dialect"],) if header["dialect"] else DIALECTS:
+            if dialect in variants:
+                raise ValueError(f"query {header['name']} is given twice for {dialect}")
+            variants[dialect] = sql.strip()
+    return queries
+
+
+def load(noun: str) -> Queries:
+    """The queries of `<noun>.sql`."""
+    text = resources.files("threadkeep").joinpath(f"{noun}.sql").read_text(encoding="utf-8")
+    return Queries({name: Query(name, **variants) for name, variants in parse(text).items()})

@@ -1,0 +1,260 @@
+"""Threads: conversations, each a list of messages with metadata.
+
+Differs from OpenAI: threads can be listed, newest first, and filtered by metadata; a thread may be created under an id
+the client gives. `--strict` takes both back.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from threadkeep import ids, invalid, messages, metadata
+from threadkeep.context import Context
+from threadkeep.errors import AuthenticationError, NotFoundError
+from threadkeep.messages import MessageCreateParams
+from threadkeep.metadata import PAIRS_MAX, Metadata, MetadataPatch
+from threadkeep.pages import ListParams, Page, Stored, Window
+from threadkeep.references import ToolResources
+from threadkeep.store import queries
+from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
+
+sql = queries.load("threads")
+
+SHAPE = 1
+STRICT_MESSAGES_MAX = 32
+# How long a deleted thread's place in the list is remembered for cursors.
+REMEMBERED_S = 24 * 3600
+FORGOTTEN_AT_ONCE = 500
+FIRST_COUNT = 64
+
+
+class Thread(Struct, kw_only=True):
+    """A thread, as it is sent and as it is stored."""
+
+    id: str
+    object: Literal["thread"] = "thread"
+    created_at: int
+    metadata: dict[str, str]
+    tool_resources: ToolResources
+
+
+class ThreadCreateParams(Struct, kw_only=True):
+    """The body of create; all of it is optional."""
+
+    id: Annotated[str | None, Meta(extra={"lenient_only": True})] = None
+    messages: list[MessageCreateParams] | None = None
+    metadata: Metadata | None = None
+    tool_resources: ToolResources | None = None
+
+
+class ThreadUpdateParams(Struct, kw_only=True):
+    """The body of modify."""
+
+    metadata: MetadataPatch | None = None
+    tool_resources: ToolResources | None = None
+
+
+class ThreadListParams(ListParams, kw_only=True, frozen=True):
+    """The query of list: `metadata[key]=value`, any number of times; all must match."""
+
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class ThreadDeleted(Struct, kw_only=True):
+    """The answer of delete."""
+
+    id: str
+    object: Literal["thread.deleted"] = "thread.deleted"
+    deleted: bool = True
+
+
+_decode = msgspec.json.Decoder(Thread).decode
+_encode = msgspec.json.Encoder().encode
+
+
+async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
+    """Creates a thread with its first messages: all of it or nothing."""
+    thread_id = _new_id(ctx, params)
+    resources = params.tool_resources or ToolResources()
+    resources.check()
+    thread = Thread(id=thread_id, created_at=ctx.now(), metadata=params.metadata or {}, tool_resources=resources)
+    body = _encode(thread)
+    first_messages = _first_messages(ctx, thread_id, params.messages or [])
+    row = {
+        "thread_id": thread_id,
+        "project_id": ctx.project_id,
+        "created_at": thread.created_at,
+        "message_count": len(first_messages),
+        "shape": SHAPE,
+        "body": body.decode(),
+    }
+
+    def unit(tx: Transaction) -> None:
+        if params.id and tx.one(sql.find_unfinished_deletion, thread_id=thread_id):
+            raise invalid.invalid_value("id", f"'{thread_id}' is still being removed, try again shortly")
+        if not tx.run(sql.insert_thread, **row):
+            raise invalid.invalid_value("id", f"'{thread_id}' is already in use")
+        _set_metadata(tx, ctx.project_id, thread, {})
+        if first_messages:
+            messages.insert_all(tx, first_messages)
+
+    await ctx.store.write(unit)
+    return Stored(body)
+
+
+async def retrieve(ctx: Context, thread_id: str) -> Stored:
+    """One thread."""
+
+    def unit(tx: Transaction) -> Stored:
+        row = tx.one(sql.retrieve_thread, thread_id=thread_id, project_id=ctx.project_id)
+        if row is None:
+            raise NotFoundError.of("thread", thread_id)
+        return Stored(row[0])
+
+    return await ctx.store.read(unit)
+
+
+async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
+    """A page of the project's threads, by time of creation, ties by id; newest first unless `order` says otherwise."""
+    if ctx.settings.strict:
+        raise AuthenticationError(
+            "Your request to GET /v1/threads must be made with a session key (that is, it can only be made from the "
+            "browser). You made it with the following key type: secret.",
+            code="missing_scope",
+        )
+
+    def unit(tx: Transaction) -> Page[Stored]:
+        def locate(thread_id: str) -> tuple[int, str]:
+            row = tx.one(sql.locate_thread, thread_id=thread_id, project_id=ctx.project_id)
+            if row is None:
+                raise NotFoundError.of("thread", thread_id)
+            return int(row[0]), thread_id
+
+        window = Window.of(params, (-1, ""), (BIGINT_MAX, ""), locate)
+        bounds = {
+            "project_id": ctx.project_id,
+            "low_at": window.low[0],
+            "low_id": window.low[1],
+            "high_at": window.high[0],
+            "high_id": window.high[1],
+            "limit": window.limit,
+        }
+        if not params.metadata:
+            query = sql.list_threads_ascending if window.ascending else sql.list_threads_descending
+            return window.page(tx.all(query, **bounds))
+        (key, value), *others = _rarest_first(tx, ctx.project_id, params.metadata)
+        query = sql.list_threads_by_metadata_ascending if window.ascending else sql.list_threads_by_metadata_descending
+        return window.page(tx.all(query, key=key, value=value, others=_encode(others).decode(), **bounds))
+
+    return await ctx.store.read(unit)
+
+
+async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> Stored:
+    """Merges `metadata` and replaces the resources of each tool that `tool_resources` names."""
+    if params.tool_resources:
+        params.tool_resources.check()
+
+    def unit(tx: Transaction) -> bytes:
+        row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)
+        if row is None:
+            raise NotFoundError.of("thread", thread_id)
+        thread = _decode(row[1])
+        before = thread.metadata
+        thread.metadata = metadata.merge(before, params.metadata or {}, strict=ctx.settings.strict)
+        if params.tool_resources:
+            thread.tool_resources = thread.tool_resources.replaced_by(params.tool_resources)
+        body = _encode(thread)
+        tx.run(sql.update_thread, thread_id=thread_id, shape=SHAPE, body=body.decode())
+        _set_metadata(tx, ctx.project_id, thread, before)
+        return body
+
+    return Stored(await ctx.store.write(unit))
+
+
+async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
+    """Makes the thread and its messages unreachable at once; `sweep` removes what is left of a long one."""
+    now = ctx.now()
+
+    def unit(tx: Transaction) -> None:
+        row = tx.one(sql.delete_thread, thread_id=thread_id, project_id=ctx.project_id)
+        if row is None:
+            raise NotFoundError.of("thread", thread_id)
+        thread = _decode(row[1])
+        gone = thread.metadata
+        thread.metadata = {}
+        _set_metadata(tx, ctx.project_id, thread, gone)
+        tx.run(
+            sql.remember_deleted_thread,
+            thread_id=thread_id,
+            project_id=ctx.project_id,
+            created_at=row[0],
+            deleted_at=now,
+            messages_left=int(messages.remove(tx, thread_id)),
+        )
+
+    await ctx.store.write(unit)
+    return ThreadDeleted(id=thread_id)
+
+
+async def sweep(store: Store, now: int) -> bool:
+    """Removes a slice of what deleted threads left behind; gives whether there is more to do."""
+
+    def unit(tx: Transaction) -> bool:
+        forgotten = tx.run(sql.forget_deleted_threads, before=now - REMEMBERED_S, limit=FORGOTTEN_AT_ONCE)
+        unfinished = tx.one(sql.find_unfinished_deletions, limit=1)
+        if unfinished is None:
+            return forgotten == FORGOTTEN_AT_ONCE
+        if not messages.remove(tx, unfinished[0]):
+            tx.run(sql.finish_deletion, thread_id=unfinished[0])
+        return True
+
+    return await store.write(unit)
+
+
+def _new_id(ctx: Context, params: ThreadCreateParams) -> str:
+    if params.id is None:
+        return ctx.new_id("thread")
+    ids.check_given("id", params.id, "thread")
+    return params.id
+
+
+def _first_messages(
+    ctx: Context, thread_id: str, given: list[MessageCreateParams]
+) -> list[tuple[messages.Message, bytes]]:
+    maximum = STRICT_MESSAGES_MAX if ctx.settings.strict else ctx.settings.thread_create_messages_max
+    if len(given) > maximum:
+        raise invalid.array_too_long("messages", maximum, len(given))
+    return [messages.new(ctx, thread_id, params, f"messages[{index}].") for index, params in enumerate(given)]
+
+
+def _set_metadata(tx: Transaction, project_id: str, thread: Thread, before: dict[str, str]) -> None:
+    """Brings the rows that filters look at from `before` to the thread's metadata."""
+    place = {"project_id": project_id, "created_at": thread.created_at, "thread_id": thread.id}
+    now = thread.metadata
+    gone = [{"key": key, "value": value, **place} for key, value in before.items() if now.get(key) != value]
+    new = [{"key": key, "value": value, **place} for key, value in now.items() if before.get(key) != value]
+    if gone:
+        tx.run_many(sql.delete_thread_metadata, gone)
+    if new:
+        tx.run_many(sql.insert_thread_metadata, new)
+
+
+def _rarest_first(tx: Transaction, project_id: str, filters: dict[str, str]) -> list[tuple[str, str]]:
+    """The filters, the one that fewest threads match in front: the list walks that one and probes the others.
+
+    All are counted up to a bound that grows until one stays under it, so the cost is that of the rarest.
+    """
+    pairs = list(filters.items())
+    if len(pairs) > PAIRS_MAX:
+        raise invalid.too_many_properties("metadata", PAIRS_MAX, len(pairs))
+    bound = FIRST_COUNT
+    while len(pairs) > 1:
+        for pair in pairs:
+            row = tx.one(sql.count_threads_by_metadata, project_id=project_id, key=pair[0], value=pair[1], limit=bound)
+            if row and row[0] < bound:
+                return [pair, *(other for other in pairs if other is not pair)]
+        bound *= 4
+    return pairs

@@ -1,0 +1,132 @@
+-- name: insert_thread
+insert into threads (thread_id, project_id, created_at, message_seq, message_count, shape, body)
+values (:thread_id, :project_id, :created_at, :message_count, :message_count, :shape, :body)
+on conflict (thread_id) do nothing
+
+-- name: retrieve_thread
+select body from threads where thread_id = :thread_id and project_id = :project_id
+
+-- name: take_thread [sqlite]
+-- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
+select created_at, body from threads where thread_id = :thread_id and project_id = :project_id
+
+-- name: take_thread [postgres]
+update threads set shape = shape where thread_id = :thread_id and project_id = :project_id
+returning created_at, body
+
+-- name: update_thread
+update threads set shape = :shape, body = :body where thread_id = :thread_id
+
+-- name: delete_thread
+delete from threads where thread_id = :thread_id and project_id = :project_id
+returning created_at, body
+
+-- name: remember_deleted_thread
+insert into deleted_threads (thread_id, project_id, created_at, deleted_at, messages_left)
+values (:thread_id, :project_id, :created_at, :deleted_at, :messages_left)
+on conflict (thread_id) do update set project_id = excluded.project_id, created_at = excluded.created_at,
+    deleted_at = excluded.deleted_at, messages_left = excluded.messages_left
+
+-- name: find_unfinished_deletion
+select thread_id from deleted_threads where thread_id = :thread_id and messages_left = 1
+
+-- name: find_unfinished_deletions
+select thread_id from deleted_threads where messages_left = 1 limit :limit
+
+-- name: finish_deletion
+update deleted_threads set messages_left = 0 where thread_id = :thread_id
+
+-- name: forget_deleted_threads
+delete from deleted_threads where thread_id in (
+    select thread_id from deleted_threads where deleted_at < :before and messages_left = 0 limit :limit
+)
+
+-- name: insert_thread_metadata
+insert into thread_metadata (project_id, key, value, created_at, thread_id)
+values (:project_id, :key, :value, :created_at, :thread_id)
+
+-- name: delete_thread_metadata
+delete from thread_metadata
+where project_id = :project_id and key = :key and value = :value
+    and created_at = :created_at and thread_id = :thread_id
+
+-- name: locate_thread
+select created_at from threads where thread_id = :thread_id and project_id = :project_id
+union all
+select created_at from deleted_threads where thread_id = :thread_id and project_id = :project_id
+limit 1
+
+-- name: list_threads_ascending
+select thread_id, body from threads
+where project_id = :project_id
+    and (created_at, thread_id) > (:low_at, :low_id) and (created_at, thread_id) < (:high_at, :high_id)
+order by created_at, thread_id limit :limit
+
+-- name: list_threads_descending
+select thread_id, body from threads
+where project_id = :project_id
+    and (created_at, thread_id) > (:low_at, :low_id) and (created_at, thread_id) < (:high_at, :high_id)
+order by created_at desc, thread_id desc limit :limit
+
+-- Counts no further than :limit, so that finding the rarest of several filters costs what the rarest costs.
+-- name: count_threads_by_metadata
+select count(*) from (
+    select 1 from thread_metadata
+    where project_id = :project_id and key = :key and value = :value limit :limit
+) as counted
+
+-- name: list_threads_by_metadata_ascending [sqlite]
+select t.thread_id, t.body from thread_metadata m cross join threads t
+where m.project_id = :project_id and m.key = :key and m.value = :value
+    and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
+    and t.thread_id = m.thread_id
+    and not exists (
+        select 1 from json_each(:others) o where not exists (
+            select 1 from thread_metadata x
+            where x.project_id = m.project_id and x.key = o.value ->> 0 and x.value = o.value ->> 1
+                and x.created_at = m.created_at and x.thread_id = m.thread_id
+        )
+    )
+order by m.created_at, m.thread_id limit :limit
+
+-- name: list_threads_by_metadata_ascending [postgres]
+select t.thread_id, t.body from thread_metadata m cross join threads t
+where m.project_id = :project_id and m.key = :key and m.value = :value
+    and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
+    and t.thread_id = m.thread_id
+    and not exists (
+        select 1 from json_array_elements(cast(:others as json)) o where not exists (
+            select 1 from thread_metadata x
+            where x.project_id = m.project_id and x.key = o ->> 0 and x.value = o ->> 1
+                and x.created_at = m.created_at and x.thread_id = m.thread_id
+        )
+    )
+order by m.created_at, m.thread_id limit :limit
+
+-- name: list_threads_by_metadata_descending [sqlite]
+select t.thread_id, t.body from thread_metadata m cross join threads t
+where m.project_id = :project_id and m.key = :key and m.value = :value
+    and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
+    and t.thread_id = m.thread_id
+    and not exists (
+        select 1 from json_each(:others) o where not exists (
+            select 1 from thread_metadata x
+            where x.project_id = m.project_id and x.key = o.value ->> 0 and x.value = o.value ->> 1
+                and x.created_at = m.created_at and x.thread_id = m.thread_id
+        )
+    )
+order by m.created_at desc, m.thread_id desc limit :limit
+
+-- name: list_threads_by_metadata_descending [postgres]
+select t.thread_id, t.body from thread_metadata m cross join threads t
+where m.project_id = :project_id and m.key = :key and m.value = :value
+    and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
+    and t.thread_id = m.thread_id
+    and not exists (
+        select 1 from json_array_elements(cast(:others as json)) o where not exists (
+            select 1 from thread_metadata x
+            where x.project_id = m.project_id and x.key = o ->> 0 and x.value = o ->> 1
+                and x.created_at = m.created_at and x.thread_id = m.thread_id
+        )
+    )
+order by m.created_at desc, m.thread_id desc limit :limit

@@ -1,0 +1,89 @@
+"""Real servers on real databases, and the official SDK as the client.
+
+A server is started once for each database and set of settings; each test gets a project of its own, so tests see
+nothing of each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from contextlib import ExitStack
+
+import openai
+import pytest
+
+from threadkeep import testing
+
+# PostgreSQL joins here; every test that uses `server` then runs on both.
+DATABASES = ("sqlite",)
+_numbers = itertools.count(1)
+
+
+def pytest_configure():
+    # The SDK warns on every call of the API that this project is about; pytest's filter does not reach its OS threads.
+    warnings.filterwarnings("ignore", message="The Assistants API is deprecated", category=DeprecationWarning)
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """Starts a server for given settings, or finds the one that is running."""
+    running = {}
+    with ExitStack() as stack:
+
+        def find(database, **settings):
+            key = (database, *sorted(settings.items()))
+            if key not in running:
+                running[key] = stack.enter_context(testing.serve(**settings))
+            return running[key]
+
+        yield find
+
+
+@pytest.fixture(params=DATABASES)
+def database(request):
+    return request.param
+
+
+@pytest.fixture
+def server(servers, database):
+    """A lenient server, as `threadkeep serve` starts it."""
+    return servers(database)
+
+
+@pytest.fixture
+def strict_server(servers, database):
+    return servers(database, strict=True)
+
+
+@pytest.fixture
+def new_client():
+    """The SDK, as a new project of a server: `new_client(server)`."""
+    with ExitStack() as stack:
+
+        def make(server, **options):
+            key = server.new_key(f"project {next(_numbers)}")
+            # The SDK sends this header with its own calls of threads; here also with `client.get` and `client.post`.
+            headers = {"OpenAI-Beta": "assistants=v2"}
+            return stack.enter_context(
+                openai.OpenAI(
+                    base_url=server.base_url,
+                    api_key=key,
+                    default_headers=headers,
+                    max_retries=0,
+                    timeout=60,
+                    **options,
+                )
+            )
+
+        yield make
+
+
+@pytest.fixture
+def client(new_client, server):
+    return new_client(server)
+
+
+@pytest.fixture
+def strict_client(new_client, strict_server):
+    return new_client(strict_server)
