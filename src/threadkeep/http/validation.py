@@ -8,8 +8,9 @@ stands once: on the type. The order is the original's: unknown, missing, type, r
 from __future__ import annotations
 
 import json
+import typing
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import msgspec.inspect as mi
@@ -91,6 +92,7 @@ class _Explainer:
 
     def __init__(self, *, strict: bool) -> None:
         self._strict = strict
+        self._literals: dict[frozenset[Any], tuple[Any, ...]] = {}
 
     def value(self, value: Any, wanted: mi.Type, at: str) -> BadRequestError | None:
         match wanted:
@@ -109,7 +111,7 @@ class _Explainer:
             case mi.LiteralType(values=values):
                 if not isinstance(value, str):
                     return invalid.wrong_type(at, "a string", value)
-                return None if value in values else invalid.not_in_enum(at, value, [str(option) for option in values])
+                return None if value in values else invalid.not_in_enum(at, value, self._literals[frozenset(values)])
             case mi.IntType() | mi.FloatType():
                 return _explain_number(value, wanted, at)
             case _:
@@ -142,6 +144,7 @@ class _Explainer:
     def struct(self, value: Any, wanted: mi.StructType, at: str) -> BadRequestError | None:
         if not isinstance(value, dict):
             return invalid.wrong_type(at, "an object", value)
+        self._literals |= _literals_of(wanted.cls)
         fields = {field.encode_name: field for field in wanted.fields}
         if self._strict:
             for name in value:
@@ -181,6 +184,20 @@ class _Explainer:
             if error := self.value(item, wanted.item_type, f"{at}[{index}]"):
                 return error
         return None
+
+
+@cache
+def _literals_of(struct: type) -> dict[frozenset[Any], tuple[Any, ...]]:
+    """The values of each `Literal` in the order they are written in, which `msgspec.inspect` does not keep."""
+    found = {}
+    waiting = list(typing.get_type_hints(struct).values())
+    while waiting:
+        hint = waiting.pop()
+        if typing.get_origin(hint) is Literal:
+            found[frozenset(typing.get_args(hint))] = typing.get_args(hint)
+        else:
+            waiting.extend(typing.get_args(hint))
+    return found
 
 
 def _is_lenient_only(field_type: mi.Type) -> bool:

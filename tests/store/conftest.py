@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from threadkeep.settings import Settings
+from threadkeep.store import create_store
+
+
+@pytest.fixture
+def url(tmp_path, database):
+    """A database of its own for one test."""
+    return {"sqlite": f"sqlite:///{tmp_path / 'test.db'}"}[database]
+
+
+@pytest.fixture
+def on_store(url):
+    """Runs a coroutine function on an open, migrated store: `on_store(work)`."""
+
+    @asynccontextmanager
+    async def opened(**settings):
+        store = create_store(Settings(database=url, **settings), serving=True)
+        await store.open()
+        try:
+            await store.migrate()
+            yield store
+        finally:
+            await store.close()
+
+    def run(work, **settings):
+        async def main():
+            async with opened(**settings) as store:
+                return await work(store)
+
+        return asyncio.run(main())
+
+    return run

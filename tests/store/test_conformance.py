@@ -1,0 +1,201 @@
+"""What any store must do. Every test runs on every database; there is nothing to skip with."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from threadkeep import projects
+from threadkeep.errors import NotFoundError, OverloadedError
+from threadkeep.store import migrate, queries
+from threadkeep.store.queries import Query
+
+sql = queries.load("projects")
+
+
+def add(name):
+    def unit(tx):
+        return tx.run(sql.insert_project, project_id=f"proj_{name}", name=name, created_at=1)
+
+    return unit
+
+
+def names(tx):
+    return [row[1] for row in tx.all(sql.list_projects)]
+
+
+def test_a_write_is_seen_by_the_next_read(on_store):
+    async def work(store):
+        assert await store.write(add("a")) == 1
+        return await store.read(names)
+
+    assert on_store(work) == ["a"]
+
+
+def test_what_was_written_is_there_after_reopening(on_store):
+    on_store(lambda store: store.write(add("a")))
+    assert on_store(lambda store: store.read(names)) == ["a"]
+
+
+def test_a_unit_that_raises_leaves_nothing_and_hurts_no_other(on_store):
+    def failing(tx):
+        add("bad")(tx)
+        raise NotFoundError.of("thread", "thread_x")
+
+    async def work(store):
+        units = [store.write(failing if n % 3 == 0 else add(str(n))) for n in range(9)]
+        outcomes = await asyncio.gather(*units, return_exceptions=True)
+        return outcomes, await store.read(names)
+
+    outcomes, stored = on_store(work)
+    assert [type(o) for o in outcomes] == [NotFoundError if n % 3 == 0 else int for n in range(9)]
+    assert sorted(stored) == ["1", "2", "4", "5", "7", "8"]
+
+
+def test_a_failing_statement_is_undone_with_its_unit_alone(on_store):
+    def twice(tx):
+        add("a")(tx)
+        tx.run(sql.insert_project, project_id="proj_a", name="other", created_at=1)
+
+    async def work(store):
+        outcomes = await asyncio.gather(store.write(twice), store.write(add("b")), return_exceptions=True)
+        return outcomes, await store.read(names)
+
+    (first, second), stored = on_store(work)
+    assert isinstance(first, Exception)
+    assert second == 1
+    assert stored == ["b"]
+
+
+def test_a_long_read_sees_one_moment(on_store):
+    text = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000) select max(i) from n"
+    slow = Query("slow", text, text)
+
+    async def work(store):
+        loop = asyncio.get_running_loop()
+        written = threading.Event()
+
+        async def write():
+            await store.write(add("later"))
+            written.set()
+
+        def unit(tx):
+            before = names(tx)
+            # Too long for the event loop: from here on the unit runs in an OS thread of its own.
+            tx.one(slow)
+            asyncio.run_coroutine_threadsafe(write(), loop)
+            assert written.wait(30)
+            return before, names(tx)
+
+        return await store.read(unit), await store.read(names)
+
+    assert on_store(work) == (([], []), ["later"])
+
+
+def test_concurrent_writes_all_survive(on_store):
+    async def work(store):
+        await asyncio.gather(*(store.write(add(f"{n:04}")) for n in range(1000)))
+        return await store.read(names)
+
+    assert on_store(work) == [f"{n:04}" for n in range(1000)]
+
+
+def test_a_full_queue_refuses_and_what_was_accepted_is_done(on_store):
+    async def work(store):
+        outcomes = await asyncio.gather(*(store.write(add(str(n))) for n in range(20)), return_exceptions=True)
+        return outcomes, await store.read(names)
+
+    outcomes, stored = on_store(work, write_queue_max=5)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, OverloadedError)]
+    assert len(refused) == 15
+    assert (refused[0].status, refused[0].code) == (503, "overloaded")
+    assert dict(refused[0].headers)[b"retry-after"] == b"1"
+    assert len(stored) == 5
+
+
+def test_closing_finishes_what_is_queued(on_store):
+    async def work(store):
+        return [asyncio.create_task(store.write(add(str(n)))) for n in range(50)] and await asyncio.sleep(0)
+
+    on_store(work)
+    assert len(on_store(lambda store: store.read(names))) == 50
+
+
+def test_text_of_every_kind_is_kept(on_store):
+    texts = ["", " ", "'; drop table projects; --", "é漢🧵", "\u202e\x01\x7f\n", "%s :name ? $1", "x" * 1_000_000]
+
+    async def work(store):
+        for number, text in enumerate(texts):
+            await store.write(
+                lambda tx, n=number, t=text: tx.run(sql.insert_project, project_id=str(n), name=t, created_at=n)
+            )
+        return await store.read(names)
+
+    assert on_store(work) == texts
+
+
+def test_migrating_twice_changes_nothing(on_store):
+    async def work(store):
+        return await store.migrate(), await store.read(migrate.version)
+
+    assert on_store(work) == ([], migrate.LATEST)
+
+
+def test_a_newer_database_is_declined_and_left_alone(on_store):
+    async def work(store):
+        newer = migrate.LATEST + 1
+        await store.write(
+            lambda tx: tx.run(migrate.sql.insert_migration, version=newer, name="future", compatible_from=newer)
+        )
+        with pytest.raises(migrate.StartupError, match="made by a newer Threadkeep") as caught:
+            await store.read(migrate.version)
+        assert "nothing was changed" in caught.value.hint
+
+    on_store(work)
+
+
+def test_a_newer_database_that_stayed_compatible_is_used(on_store):
+    async def work(store):
+        newer = migrate.LATEST + 1
+        await store.write(
+            lambda tx: tx.run(migrate.sql.insert_migration, version=newer, name="future", compatible_from=1)
+        )
+        await store.read(migrate.require_latest)
+        return await store.write(add("a"))
+
+    assert on_store(work) == 1
+
+
+def test_a_backup_taken_while_writing_is_whole_and_consistent(on_store, url, tmp_path):
+    async def work(store):
+        await asyncio.gather(*(store.write(add(f"{n:03}")) for n in range(200)))
+        copy = str(tmp_path / "copy.db")
+        backup = asyncio.create_task(store.backup(copy))
+        written = 200
+        while not backup.done():
+            await store.write(add(f"{written:03}"))
+            written += 1
+        await backup
+        return copy
+
+    copy = on_store(work)
+    assert url != copy
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_are_found_by_hash_until_they_are_revoked(on_store):
+    async def work(store):
+        project = await projects.create(store, "mine", 1)
+        key_id, secret = await projects.create_key(store, project, "laptop", 1)
+        first = await projects.usable_keys(store)
+        assert first.project_of_hash == {projects.hash_of(secret): project.project_id}
+        assert await projects.usable_keys(store, first) is first
+        await projects.revoke_key(store, key_id, 2)
+        second = await projects.usable_keys(store, first)
+        assert second.project_of_hash == {}
+        assert second.any_ever
+        assert secret not in str(await projects.list_keys(store))
+
+    on_store(work)

@@ -1,0 +1,216 @@
+"""What is particular to the embedded database: its files, who may open them, and that deleted text is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import apsw
+import pytest
+
+from threadkeep.errors import StartupError, StorageUnavailableError
+from threadkeep.settings import Settings
+from threadkeep.store import create_store, migrate, queries
+from threadkeep.store.queries import Query
+
+sql = queries.load("projects")
+SCHEMA = Path(__file__).parent / "schema.sqlite.sql"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "test.db"
+
+
+def with_store(path, work, *, serving=True):
+    async def main():
+        store = create_store(Settings(database=f"sqlite:///{path}"), serving=serving)
+        await store.open()
+        try:
+            await store.migrate()
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(main())
+
+
+async def nothing(_store):
+    pass
+
+
+def test_folder_and_files_are_private(path):
+    async def work(_store):
+        return {file.name: file.stat().st_mode & 0o777 for file in [path.parent, *path.parent.iterdir()]}
+
+    os.umask(0o022)
+    modes = with_store(path, work)
+    assert modes.pop("data") == 0o700
+    assert {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+
+
+def test_all_migrations_give_the_schema_that_is_written_down(path):
+    async def work(_store):
+        connection = apsw.Connection(str(path))
+        return [row[0] for row in connection.execute("select sql from sqlite_master where sql is not null order by 1")]
+
+    assert ";\n\n".join(with_store(path, work)) + ";\n" == SCHEMA.read_text()
+
+
+def test_one_database_is_served_once(path):
+    async def work(_store):
+        with pytest.raises(StartupError, match=f"already being served by process {os.getpid()}"):
+            await create_store(Settings(database=f"sqlite:///{path}"), serving=True).open()
+
+    with_store(path, work)
+    with_store(path, nothing)
+
+
+def test_a_command_writes_beside_the_server(path):
+    async def work(store):
+        beside = create_store(Settings(database=f"sqlite:///{path}"))
+        await beside.open()
+        writes = [
+            (beside if n % 2 else store).write(
+                lambda tx, n=n: tx.run(sql.insert_project, project_id=str(n), name=str(n), created_at=n)
+            )
+            for n in range(100)
+        ]
+        await asyncio.gather(*writes)
+        await beside.close()
+        return await store.read(lambda tx: len(tx.all(sql.list_projects)))
+
+    assert with_store(path, work) == 100
+
+
+def test_deleted_text_is_gone_from_every_file_after_a_checkpoint(path):
+    secret = "a secret that must not stay " * 200
+    delete = Query("delete", "delete from projects where name = :name", "")
+
+    def on_disk():
+        return any(b"must not stay" in file.read_bytes() for file in path.parent.iterdir())
+
+    async def work(store):
+        await store.write(lambda tx: tx.run(sql.insert_project, project_id="x", name=secret, created_at=1))
+        assert on_disk()
+        await store.write(lambda tx: tx.run(delete, name=secret))
+        await store.checkpoint()
+        assert not on_disk()
+
+    with_store(path, work)
+
+
+def test_the_log_does_not_grow_without_bound_under_constant_writes(path):
+    async def work(store):
+        async def write_on(start):
+            for n in range(start, start + 250):
+                name = f"{n} " + "x" * 8000
+                await store.write(
+                    lambda tx, n=n, name=name: tx.run(sql.insert_project, project_id=str(n), name=name, created_at=n)
+                )
+
+        await asyncio.gather(*(write_on(start * 1000) for start in range(16)))
+        return path.with_name("test.db-wal").stat().st_size, path.stat().st_size
+
+    log_bytes, file_bytes = with_store(path, work)
+    assert file_bytes > 32_000_000
+    assert log_bytes < file_bytes
+
+
+def test_a_long_read_leaves_the_event_loop_and_still_answers(path):
+    count = Query(
+        "count",
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 2000000) select max(i) from n",
+        "",
+    )
+
+    async def work(store):
+        reading = asyncio.create_task(store.read(lambda tx: tx.one(count)))
+        await asyncio.sleep(0)
+        assert not reading.done()
+        assert await store.read(lambda tx: tx.all(sql.list_projects)) == []
+        return await reading
+
+    assert with_store(path, work) == (2_000_000,)
+
+
+def test_a_full_database_refuses_the_large_unit_keeps_the_small_and_recovers(path):
+    def add(number, size):
+        return lambda tx: tx.run(
+            sql.insert_project, project_id=f"{number}", name=f"{number} " + "x" * size, created_at=number
+        )
+
+    async def work(store):
+        writer = store._writer
+        writer.pragma("max_page_count", writer.pragma("page_count") + 10)
+        group = [store.write(add(1, 100)), store.write(add(2, 1_000_000)), store.write(add(3, 100))]
+        first, large, third = await asyncio.gather(*group, return_exceptions=True)
+        assert (first, third) == (1, 1)
+        assert isinstance(large, StorageUnavailableError)
+        assert (large.status, large.code) == (503, "storage_unavailable")
+        assert "disk is full" in large.message
+        writer.pragma("max_page_count", 1_000_000)
+        assert await store.write(add(2, 1_000_000)) == 1
+        return await store.read(lambda tx: [row[0] for row in tx.all(sql.list_projects)])
+
+    assert with_store(path, work) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to look at " * 100])
+def test_a_file_that_is_no_database_is_refused(path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(StartupError, match="is not a SQLite database"):
+        with_store(path, nothing)
+    assert path.read_bytes() == content
+
+
+def test_the_database_of_another_program_is_refused(path):
+    path.parent.mkdir()
+    apsw.Connection(str(path)).execute("create table theirs (x)")
+    with pytest.raises(StartupError, match="not a Threadkeep database"):
+        with_store(path, nothing)
+
+
+@pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "threads.db", ""])
+def test_an_unusable_database_url_is_refused_with_what_would_work(url):
+    with pytest.raises(StartupError) as caught:
+        create_store(Settings(database=url))
+    assert "sqlite:////absolute.db" in caught.value.hint
+
+
+def test_every_query_is_valid_and_uses_an_index(path):
+    """No hot query may walk a whole table; a plan that says SCAN of a table does."""
+    allowed = {"list_projects", "list_keys", "list_usable_keys", "find_any_key", "list_migrations"}
+    small = ("VIRTUAL TABLE", "counted", "sqlite_master", "deleted_threads_unfinished")
+    walking = []
+
+    async def work(_store):
+        connection = apsw.Connection(str(path))
+        for noun in ("threads", "messages", "projects", "store/migrate"):
+            for query in queries.load(noun):
+                if query.name == "create_migrations":
+                    continue
+                plan = [row[3] for row in connection.execute(f"explain query plan {query.sqlite}", _AnyValue())]
+                walks = [step for step in plan if step.startswith("SCAN") and not any(map(step.__contains__, small))]
+                if walks and query.name not in allowed:
+                    walking.append((query.name, walks))
+
+    with_store(path, work)
+    assert walking == []
+
+
+class _AnyValue(dict):
+    """Parameters of any name."""
+
+    def __missing__(self, _name):
+        return None
+
+
+def test_the_schema_version_is_that_of_the_newest_migration(path):
+    async def work(store):
+        return await store.read(migrate.version)
+
+    assert with_store(path, work) == migrate.LATEST == len(migrate.MIGRATIONS)
