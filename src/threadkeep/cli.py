@@ -58,13 +58,16 @@ def _parser() -> argparse.ArgumentParser:
         if setting.name == "database" or setting.secret:
             continue
         if setting.type is bool:
-            serve.add_argument(
-                setting.flag, dest=f"set_{setting.name}", action="store_const", const="true", help=setting.help
-            )
-            off = setting.flag.replace("--", "--no-", 1)
-            serve.add_argument(
-                off, dest=f"set_{setting.name}", action="store_const", const="false", help=argparse.SUPPRESS
-            )
+            # Only the flag that changes the default is shown; both work.
+            for flag, value in ((setting.flag, True), (setting.flag.replace("--", "--no-", 1), False)):
+                words = setting.help if value else f"Do not: {setting.help[0].lower()}{setting.help[1:]}"
+                serve.add_argument(
+                    flag,
+                    dest=f"set_{setting.name}",
+                    action="store_const",
+                    const=str(value).lower(),
+                    help=argparse.SUPPRESS if value is setting.default else words,
+                )
         else:
             serve.add_argument(
                 setting.flag,
@@ -178,7 +181,10 @@ def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str,
     if arguments.json:
         print(json.dumps({"key_id": key_id, "key": secret, "project": arguments.project}))
     else:
-        print(f"{secret}\n\nThis is the only time the key is shown. Revoke it with: threadkeep keys revoke {key_id}")
+        print(
+            f"{secret}\n\nIt opens the project {arguments.project!r} in {settings.database}.\n"
+            f"This is the only time the key is shown. Revoke it with: threadkeep keys revoke {key_id}"
+        )
 
 
 def _keys_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

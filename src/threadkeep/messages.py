@@ -28,7 +28,7 @@ SHAPE = 1
 TEXT_CHARACTERS_MAX = 256_000
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".webp")
 # Rows that one unit of work removes; a longer thread is removed in several.
-REMOVED_AT_ONCE = 500
+REMOVED_AT_ONCE = 200
 
 TextValue: TypeAlias = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)]
 Detail: TypeAlias = Literal["auto", "low", "high"]

@@ -38,25 +38,15 @@ where thread_id = :thread_id and message_id = :message_id and body is not null
 -- name: locate_message
 select seq from messages where thread_id = :thread_id and message_id = :message_id
 
--- name: list_messages_ascending
+-- name: list_messages
 select message_id, body from messages
 where thread_id = :thread_id and seq > :low and seq < :high and body is not null
-order by seq limit :limit
+order by seq {direction} limit :limit
 
--- name: list_messages_descending
-select message_id, body from messages
-where thread_id = :thread_id and seq > :low and seq < :high and body is not null
-order by seq desc limit :limit
-
--- name: list_messages_of_run_ascending
+-- name: list_messages_of_run
 select message_id, body from messages
 where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
-order by seq limit :limit
-
--- name: list_messages_of_run_descending
-select message_id, body from messages
-where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
-order by seq desc limit :limit
+order by seq {direction} limit :limit
 
 -- name: remove_messages
 delete from messages where thread_id = :thread_id and message_id in (

@@ -6,7 +6,7 @@ on conflict (name) do nothing
 select project_id, name, created_at from projects where name = :name or project_id = :name
 
 -- name: list_projects
-select project_id, name, created_at from projects order by created_at, project_id
+select project_id, name, created_at from projects order by created_at, name
 
 -- name: insert_key
 insert into api_keys (key_id, project_id, name, hash, hint, created_at)

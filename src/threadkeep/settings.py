@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import tomllib
 import typing
@@ -93,8 +94,8 @@ class Described:
             if self.type is bool:
                 return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
             if self.type in (int, float):
-                return self.type(text)
-        except (KeyError, ValueError):
+                return self._not_negative(self.type(text), source)
+        except (KeyError, ValueError, OverflowError):
             raise StartupError(
                 f"{source}: {text!r} is not {self.kind}.", f"Give {self.kind}, such as {self.spelled_default}."
             ) from None
@@ -107,10 +108,15 @@ class Described:
         if self.type not in (bool, int, float, str) and isinstance(value, list):
             return tuple(str(part) for part in value)
         if self.type is float and type(value) is int:
-            return float(value)
+            value = float(value)
         if type(value) is not self.type:
             raise StartupError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
-        return value
+        return self._not_negative(value, source) if self.type in (int, float) else value
+
+    def _not_negative(self, number: float, source: str) -> float:
+        if not 0 <= number < math.inf:
+            raise StartupError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
+        return number
 
     @property
     def kind(self) -> str:

@@ -201,17 +201,18 @@ async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
 
 async def sweep(store: Store, now: int) -> bool:
     """Removes a slice of what deleted threads left behind; gives whether there is more to do."""
+    before = now - REMEMBERED_S
+    if not await store.read(lambda tx: tx.one(sql.find_sweepable, before=before)):
+        return False
 
-    def unit(tx: Transaction) -> bool:
-        forgotten = tx.run(sql.forget_deleted_threads, before=now - REMEMBERED_S, limit=FORGOTTEN_AT_ONCE)
-        unfinished = tx.one(sql.find_unfinished_deletions, limit=1)
-        if unfinished is None:
-            return forgotten == FORGOTTEN_AT_ONCE
-        if not messages.remove(tx, unfinished[0]):
+    def unit(tx: Transaction) -> None:
+        tx.run(sql.forget_deleted_threads, before=before, limit=FORGOTTEN_AT_ONCE)
+        unfinished = tx.one(sql.find_next_unfinished_deletion)
+        if unfinished and not messages.remove(tx, unfinished[0]):
             tx.run(sql.finish_deletion, thread_id=unfinished[0])
-        return True
 
-    return await store.write(unit)
+    await store.write(unit)
+    return True
 
 
 def _new_id(ctx: Context, params: ThreadCreateParams) -> str:

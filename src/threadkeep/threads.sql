@@ -30,8 +30,14 @@ on conflict (thread_id) do update set project_id = excluded.project_id, created_
 -- name: find_unfinished_deletion
 select thread_id from deleted_threads where thread_id = :thread_id and messages_left = 1
 
--- name: find_unfinished_deletions
-select thread_id from deleted_threads where messages_left = 1 limit :limit
+-- name: find_next_unfinished_deletion
+select thread_id from deleted_threads where messages_left = 1 limit 1
+
+-- name: find_sweepable
+select thread_id from deleted_threads where messages_left = 1
+union all
+select thread_id from deleted_threads where deleted_at < :before and messages_left = 0
+limit 1
 
 -- name: finish_deletion
 update deleted_threads set messages_left = 0 where thread_id = :thread_id
@@ -56,26 +62,19 @@ union all
 select created_at from deleted_threads where thread_id = :thread_id and project_id = :project_id
 limit 1
 
--- name: list_threads_ascending
+-- name: list_threads
 select thread_id, body from threads
 where project_id = :project_id
     and (created_at, thread_id) > (:low_at, :low_id) and (created_at, thread_id) < (:high_at, :high_id)
-order by created_at, thread_id limit :limit
+order by created_at {direction}, thread_id {direction} limit :limit
 
--- name: list_threads_descending
-select thread_id, body from threads
-where project_id = :project_id
-    and (created_at, thread_id) > (:low_at, :low_id) and (created_at, thread_id) < (:high_at, :high_id)
-order by created_at desc, thread_id desc limit :limit
-
--- Counts no further than :limit, so that finding the rarest of several filters costs what the rarest costs.
 -- name: count_threads_by_metadata
 select count(*) from (
     select 1 from thread_metadata
     where project_id = :project_id and key = :key and value = :value limit :limit
 ) as counted
 
--- name: list_threads_by_metadata_ascending [sqlite]
+-- name: list_threads_by_metadata [sqlite]
 select t.thread_id, t.body from thread_metadata m cross join threads t
 where m.project_id = :project_id and m.key = :key and m.value = :value
     and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
@@ -87,9 +86,9 @@ where m.project_id = :project_id and m.key = :key and m.value = :value
                 and x.created_at = m.created_at and x.thread_id = m.thread_id
         )
     )
-order by m.created_at, m.thread_id limit :limit
+order by m.created_at {direction}, m.thread_id {direction} limit :limit
 
--- name: list_threads_by_metadata_ascending [postgres]
+-- name: list_threads_by_metadata [postgres]
 select t.thread_id, t.body from thread_metadata m cross join threads t
 where m.project_id = :project_id and m.key = :key and m.value = :value
     and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
@@ -101,32 +100,4 @@ where m.project_id = :project_id and m.key = :key and m.value = :value
                 and x.created_at = m.created_at and x.thread_id = m.thread_id
         )
     )
-order by m.created_at, m.thread_id limit :limit
-
--- name: list_threads_by_metadata_descending [sqlite]
-select t.thread_id, t.body from thread_metadata m cross join threads t
-where m.project_id = :project_id and m.key = :key and m.value = :value
-    and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
-    and t.thread_id = m.thread_id
-    and not exists (
-        select 1 from json_each(:others) o where not exists (
-            select 1 from thread_metadata x
-            where x.project_id = m.project_id and x.key = o.value ->> 0 and x.value = o.value ->> 1
-                and x.created_at = m.created_at and x.thread_id = m.thread_id
-        )
-    )
-order by m.created_at desc, m.thread_id desc limit :limit
-
--- name: list_threads_by_metadata_descending [postgres]
-select t.thread_id, t.body from thread_metadata m cross join threads t
-where m.project_id = :project_id and m.key = :key and m.value = :value
-    and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
-    and t.thread_id = m.thread_id
-    and not exists (
-        select 1 from json_array_elements(cast(:others as json)) o where not exists (
-            select 1 from thread_metadata x
-            where x.project_id = m.project_id and x.key = o ->> 0 and x.value = o ->> 1
-                and x.created_at = m.created_at and x.thread_id = m.thread_id
-        )
-    )
-order by m.created_at desc, m.thread_id desc limit :limit
+order by m.created_at {direction}, m.thread_id {direction} limit :limit

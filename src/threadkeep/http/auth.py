@@ -100,7 +100,7 @@ class Authenticator:
         self._keys = keys
         contexts = {bytes.fromhex(key): self._context_of(project) for key, project in keys.project_of_hash.items()}
         if self._settings.api_key:
-            contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
+            contexts[hashlib.sha256(self._settings.api_key.strip().encode()).digest()] = self._default
         self._contexts = contexts
 
     async def look(self) -> None:

@@ -45,7 +45,7 @@ def parse(body: bytes) -> Any:
 
 def _explain_syntax(body: bytes) -> BadRequestError:
     try:
-        json.loads(body)
+        json.loads(body.decode())
     except UnicodeDecodeError:
         return invalid.not_json("It is not valid UTF-8.")
     except json.JSONDecodeError as error:

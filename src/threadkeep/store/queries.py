@@ -50,12 +50,22 @@ def parse(text: str) -> dict[str, dict[str, str]]:
     for header, following in zip(headers, [*headers[1:], None], strict=True):
         body = text[header.end() : following.start() if following else len(text)]
         sql = "\n".join(line for line in body.strip().splitlines() if not line.startswith("--"))
-        variants = queries.setdefault(header["name"], {})
-        for dialect in (header["dialect"],) if header["dialect"] else DIALECTS:
-            if dialect in variants:
-                raise ValueError(f"query {header['name']} is given twice for {dialect}")
-            variants[dialect] = sql.strip()
+        for name, directed in _directed(header["name"], sql.strip()):
+            variants = queries.setdefault(name, {})
+            for dialect in (header["dialect"],) if header["dialect"] else DIALECTS:
+                if dialect in variants:
+                    raise ValueError(f"query {name} is given twice for {dialect}")
+                variants[dialect] = directed
     return queries
+
+
+def _directed(name: str, sql: str) -> list[tuple[str, str]]:
+    if "{direction}" not in sql:
+        return [(name, sql)]
+    return [
+        (f"{name}_ascending", sql.replace("{direction}", "asc")),
+        (f"{name}_descending", sql.replace("{direction}", "desc")),
+    ]
 
 
 def load(noun: str) -> Queries:

@@ -178,12 +178,15 @@ class SqliteStore:
                 await self._write_group(group)
 
     async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any]]]) -> None:
+        units = [unit for unit, _ in group]
         try:
-            outcomes = await self._run_together([unit for unit, _ in group])
+            outcomes = await self._run_together(units)
         except STORAGE_ERRORS:
             # The group is undone as a whole. One unit may be to blame (a full disk refuses the large, not the small):
             # each is run again alone.
-            outcomes = [await self._run_alone(unit) for unit, _ in group]
+            outcomes = [await self._run_alone(unit) for unit in units]
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave callers waiting for ever
+            outcomes = [(None, fault)] * len(units)
         self._checkpointer.committed(self._log_pages)
         for (_, waiter), (result, error) in zip(group, outcomes, strict=True):
             if waiter.done():
@@ -223,7 +226,7 @@ class SqliteStore:
         try:
             outcomes = [self._run_in_savepoint(unit) for unit in units]
             await self._in_helper(self._commit)
-        except STORAGE_ERRORS:
+        except Exception:
             # SQLite has already rolled back by itself when the disk is full.
             if self._writer.in_transaction:
                 self._writer.execute("rollback")

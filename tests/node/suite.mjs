@@ -1,0 +1,252 @@
+// Every thread and message call of the official Node SDK, against the server at BASE_URL.
+//
+// What the versions spell differently is in `calls.mjs` of each; `run.py` puts the two files side by side.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import {
+  deleteMessage,
+  deleteThread,
+  MESSAGE_CALLS,
+  OpenAI,
+  requestIdOf,
+  retrieveMessage,
+  THREAD_CALLS,
+  updateMessage,
+} from "./calls.mjs";
+
+const options = { baseURL: process.env.BASE_URL, apiKey: process.env.API_KEY, maxRetries: 0, timeout: 60_000 };
+const client = new OpenAI(options);
+const { threads } = client.beta;
+
+const callsOf = (resource) =>
+  Object.getOwnPropertyNames(Object.getPrototypeOf(resource))
+    .filter((name) => !/^(_|constructor$|createAndRun)/.test(name))
+    .sort();
+
+const refusal = async (kind, call) => {
+  const error = await call().then(
+    () => assert.fail(`${kind.name} was not thrown`),
+    (thrown) => thrown,
+  );
+  assert.ok(error instanceof kind, `${error} is not a ${kind.name}`);
+  return error;
+};
+
+const threadWithMessages = async (count) => {
+  const messages = Array.from({ length: count }, (_, n) => ({ role: "user", content: `number ${n}` }));
+  const thread = await threads.create({ messages });
+  const { data } = await threads.messages.list(thread.id, { order: "asc", limit: 100 });
+  assert.equal(data.length, count);
+  return [thread, data.map((message) => message.id)];
+};
+
+const idsOf = async (pages) => {
+  const ids = [];
+  for await (const message of pages) ids.push(message.id);
+  return ids;
+};
+
+test("these are all the calls that this SDK has", () => {
+  assert.deepEqual(callsOf(threads), THREAD_CALLS);
+  assert.deepEqual(callsOf(threads.messages), MESSAGE_CALLS);
+});
+
+test("the four requests of the reference's thread page work in turn", async () => {
+  const created = await threads.create();
+  assert.match(created.id, /^thread_[A-Za-z0-9]{24}$/);
+  assert.equal(created.object, "thread");
+  assert.ok(Number.isInteger(created.created_at));
+  assert.deepEqual(created.metadata, {});
+  assert.deepEqual(created.tool_resources, {});
+
+  assert.deepEqual(await threads.retrieve(created.id), created);
+
+  const updated = await threads.update(created.id, { metadata: { modified: "true", user: "abc123" } });
+  assert.deepEqual(updated, { ...created, metadata: { modified: "true", user: "abc123" } });
+
+  const deleted = await deleteThread(client, created.id);
+  assert.deepEqual(deleted, { id: created.id, object: "thread.deleted", deleted: true });
+  await refusal(OpenAI.NotFoundError, () => threads.retrieve(created.id));
+});
+
+describe("threads", () => {
+  test("a thread is created with messages in their order", async () => {
+    const thread = await threads.create({
+      messages: [
+        { role: "user", content: "first", metadata: { place: "1" } },
+        { role: "assistant", content: "second" },
+      ],
+    });
+    const { data } = await threads.messages.list(thread.id, { order: "asc" });
+    assert.deepEqual(
+      data.map((message) => [message.role, message.content[0].text.value, message.metadata]),
+      [
+        ["user", "first", { place: "1" }],
+        ["assistant", "second", {}],
+      ],
+    );
+  });
+
+  test("a thread keeps its metadata and the resources it is given", async () => {
+    const resources = { code_interpreter: { file_ids: ["file-a"] }, file_search: { vector_store_ids: ["vs_a"] } };
+    const thread = await threads.create({ metadata: { user: "abc123" }, tool_resources: resources });
+    assert.deepEqual(thread.metadata, { user: "abc123" });
+    assert.deepEqual(thread.tool_resources, resources);
+    const updated = await threads.update(thread.id, { tool_resources: { code_interpreter: { file_ids: ["file-b"] } } });
+    assert.deepEqual(updated.tool_resources, { ...resources, code_interpreter: { file_ids: ["file-b"] } });
+    assert.deepEqual(await threads.retrieve(thread.id), updated);
+  });
+
+  test("modifying a thread merges its metadata", async () => {
+    const thread = await threads.create({ metadata: { kept: "yes", user: "nobody" } });
+    const updated = await threads.update(thread.id, { metadata: { user: "abc123" } });
+    assert.deepEqual(updated.metadata, { kept: "yes", user: "abc123" });
+  });
+});
+
+describe("messages", () => {
+  test("a string becomes one text part", async () => {
+    const thread = await threads.create();
+    const message = await threads.messages.create(thread.id, { role: "user", content: "grüß 👋 dich" });
+    assert.match(message.id, /^msg_[A-Za-z0-9]{24}$/);
+    assert.deepEqual(
+      [message.object, message.thread_id, message.role, message.assistant_id, message.run_id, message.status],
+      ["thread.message", thread.id, "user", null, null, "completed"],
+    );
+    assert.deepEqual(message.content, [{ type: "text", text: { value: "grüß 👋 dich", annotations: [] } }]);
+    assert.deepEqual([message.attachments, message.metadata], [[], {}]);
+    assert.deepEqual(await retrieveMessage(client, thread.id, message.id), message);
+  });
+
+  test("parts of text and images keep their order", async () => {
+    const thread = await threads.create();
+    const { content } = await threads.messages.create(thread.id, {
+      role: "user",
+      content: [
+        { type: "text", text: "What is this?" },
+        { type: "image_url", image_url: { url: "https://example.com/cat.png", detail: "low" } },
+        { type: "image_file", image_file: { file_id: "file-cat" } },
+      ],
+    });
+    assert.deepEqual(content, [
+      { type: "text", text: { value: "What is this?", annotations: [] } },
+      { type: "image_url", image_url: { url: "https://example.com/cat.png", detail: "low" } },
+      { type: "image_file", image_file: { file_id: "file-cat", detail: "auto" } },
+    ]);
+  });
+
+  test("attachments are kept with their tools", async () => {
+    const attachments = [{ file_id: "file-a", tools: [{ type: "file_search" }, { type: "code_interpreter" }] }];
+    const thread = await threads.create();
+    const message = await threads.messages.create(thread.id, { role: "user", content: "Read this.", attachments });
+    assert.deepEqual(message.attachments, attachments);
+  });
+
+  test("modifying a message merges its metadata", async () => {
+    const thread = await threads.create();
+    const message = await threads.messages.create(thread.id, {
+      role: "user",
+      content: "hello",
+      metadata: { kept: "yes" },
+    });
+    const updated = await updateMessage(client, thread.id, message.id, { metadata: { modified: "true" } });
+    assert.deepEqual(updated, { ...message, metadata: { kept: "yes", modified: "true" } });
+    assert.deepEqual(await retrieveMessage(client, thread.id, message.id), updated);
+  });
+
+  test("a deleted message is gone", async () => {
+    const [thread, [first, second]] = await threadWithMessages(2);
+    assert.deepEqual(await deleteMessage(client, thread.id, first), {
+      id: first,
+      object: "thread.message.deleted",
+      deleted: true,
+    });
+    assert.deepEqual(await idsOf(threads.messages.list(thread.id)), [second]);
+    await refusal(OpenAI.NotFoundError, () => retrieveMessage(client, thread.id, first));
+  });
+});
+
+describe("lists", () => {
+  test("messages are listed newest first and twenty at a time", async () => {
+    const [thread, ids] = await threadWithMessages(21);
+    const page = await threads.messages.list(thread.id);
+    assert.deepEqual(
+      page.data.map((message) => message.id),
+      ids.slice(1).reverse(),
+    );
+    assert.ok(page.hasNextPage());
+    const last = await page.getNextPage();
+    assert.deepEqual(
+      last.data.map((message) => message.id),
+      [ids[0]],
+    );
+    assert.ok(!last.hasNextPage());
+  });
+
+  test("walking through pages meets every message once", async () => {
+    const [thread, ids] = await threadWithMessages(7);
+    for (const limit of [3, 7]) {
+      assert.deepEqual(await idsOf(threads.messages.list(thread.id, { order: "asc", limit })), ids);
+      assert.deepEqual(await idsOf(threads.messages.list(thread.id, { order: "desc", limit })), ids.toReversed());
+    }
+  });
+
+  test("cursors bound a page on either side", async () => {
+    const [thread, ids] = await threadWithMessages(6);
+    const listed = async (query) => {
+      const { data } = await threads.messages.list(thread.id, query);
+      return data.map((message) => ids.indexOf(message.id));
+    };
+    assert.deepEqual(await listed({ order: "asc", after: ids[1], limit: 2 }), [2, 3]);
+    assert.deepEqual(await listed({ order: "desc", after: ids[4], limit: 2 }), [3, 2]);
+    assert.deepEqual(await listed({ order: "asc", before: ids[4], limit: 2 }), [2, 3]);
+    assert.deepEqual(await listed({ order: "desc", before: ids[1], limit: 2 }), [3, 2]);
+    assert.deepEqual(await listed({ order: "asc", after: ids[1], before: ids[4] }), [2, 3]);
+  });
+
+  test("a thread without messages, and a run that nobody knows, have an empty list", async () => {
+    const [thread] = await threadWithMessages(1);
+    assert.deepEqual(await idsOf(threads.messages.list(thread.id, { run_id: "run_unknown" })), []);
+    const empty = await threads.create();
+    assert.deepEqual(await idsOf(threads.messages.list(empty.id)), []);
+  });
+});
+
+describe("errors", () => {
+  test("what is missing is not found", async () => {
+    const error = await refusal(OpenAI.NotFoundError, () => threads.retrieve("thread_missing"));
+    assert.deepEqual(
+      [error.status, error.type, error.code, error.param],
+      [404, "invalid_request_error", null, null],
+    );
+    assert.match(error.message, /No thread found with id 'thread_missing'\./);
+    const thread = await threads.create();
+    const other = await refusal(OpenAI.NotFoundError, () => retrieveMessage(client, thread.id, "msg_missing"));
+    assert.match(other.message, /No message found with id 'msg_missing'\./);
+  });
+
+  test("a bad request names the parameter and a code", async () => {
+    const thread = await threads.create();
+    const tooMany = await refusal(OpenAI.BadRequestError, () => threads.messages.list(thread.id, { limit: 101 }));
+    assert.deepEqual([tooMany.status, tooMany.code, tooMany.param], [400, "integer_above_max_value", "limit"]);
+    const missing = await refusal(OpenAI.BadRequestError, () => threads.create({ messages: [{ role: "user" }] }));
+    assert.deepEqual([missing.code, missing.param], ["missing_required_parameter", "messages[0].content"]);
+    const untrue = await refusal(OpenAI.BadRequestError, () => threads.create({ metadata: { modified: true } }));
+    assert.deepEqual([untrue.code, untrue.param], ["invalid_type", "metadata.modified"]);
+  });
+
+  test("a wrong key opens nothing", async () => {
+    const stranger = new OpenAI({ ...options, apiKey: "sk-wrong" });
+    const error = await refusal(OpenAI.AuthenticationError, () => stranger.beta.threads.create());
+    assert.deepEqual([error.status, error.code], [401, "invalid_api_key"]);
+  });
+
+  test("objects and errors have the id of their request", async () => {
+    const thread = await threads.create();
+    assert.match(thread._request_id, /^req_[0-9a-f]{32}$/);
+    const error = await refusal(OpenAI.NotFoundError, () => threads.retrieve("thread_missing"));
+    assert.match(requestIdOf(error), /^req_[0-9a-f]{32}$/);
+    assert.notEqual(requestIdOf(error), thread._request_id);
+  });
+});
