@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,12 +17,20 @@ from threadkeep.http import validation
 T = TypeVar("T")
 
 FIELDS_MAX = 100
+REMEMBERED_MAX = 1024
+REMEMBERED_BYTES_MAX = 200
 _IN_MAP = re.compile(r"(?P<name>\w+)\[(?P<key>.*)\]", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
 
 def parse(query_string: bytes, wanted: type[T], *, strict: bool) -> T:
     """The parameters of a list; raises `BadRequestError` as a body would."""
+    read = _remembered if len(query_string) <= REMEMBERED_BYTES_MAX else _parse
+    params: T = read(query_string, wanted, strict)
+    return params
+
+
+def _parse(query_string: bytes, wanted: Any, strict: bool) -> Any:  # noqa: FBT001 - a key of the cache
     try:
         pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MAX)
     except ValueError:
@@ -33,6 +41,10 @@ def parse(query_string: bytes, wanted: type[T], *, strict: bool) -> T:
     if error:
         raise error
     return msgspec.convert(value, wanted)
+
+
+# Programs send the same few queries again and again, and parameters are never changed.
+_remembered = lru_cache(maxsize=REMEMBERED_MAX)(_parse)
 
 
 @cache

@@ -95,7 +95,8 @@ class SqliteStore:
         try:
             self._writer = self._connect()
             self._reader = self._connect(read_only=True)
-            self._checkpointer = Checkpointer(self._connect())
+            # A command beside a server leaves the write-ahead log to that server.
+            self._checkpointer = Checkpointer(self._connect()) if self._serving else None
         except apsw.NotADBError:
             raise StartupError(f"{self.path} is not a SQLite database.") from None
         except STORAGE_ERRORS as error:
@@ -117,7 +118,8 @@ class SqliteStore:
         self._long_readers.close()
         self._helper.shutdown()
         self._reader.close()
-        await self._checkpointer.close()
+        if self._checkpointer:
+            await self._checkpointer.close()
         self._writer.close()
         if self._lock:
             self._lock.release()
@@ -145,7 +147,8 @@ class SqliteStore:
         return await self.write(migrate.apply)
 
     async def checkpoint(self) -> None:
-        await self._checkpointer.truncate()
+        if self._checkpointer:
+            await self._checkpointer.truncate()
 
     async def backup(self, destination: str) -> None:
         await asyncio.to_thread(backups.copy, self.path, Path(destination))
@@ -187,7 +190,8 @@ class SqliteStore:
             outcomes = [await self._run_alone(unit) for unit in units]
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave callers waiting for ever
             outcomes = [(None, fault)] * len(units)
-        self._checkpointer.committed(self._log_pages)
+        if self._checkpointer:
+            self._checkpointer.committed(self._log_pages)
         for (_, waiter), (result, error) in zip(group, outcomes, strict=True):
             if waiter.done():
                 continue
@@ -244,7 +248,7 @@ class SqliteStore:
 
     def _commit(self) -> None:
         self._writer.execute("commit")
-        if self._checkpointer.rest_is_due:
+        if self._checkpointer and self._checkpointer.rest_is_due:
             self._checkpointer.copy_rest()
 
     def _after_commit(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
