@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -44,7 +45,7 @@ def _parse(query_string: bytes, wanted: Any, strict: bool) -> Any:  # noqa: FBT0
 
 
 # Programs send the same few queries again and again, and parameters are never changed.
-_remembered = lru_cache(maxsize=REMEMBERED_MAX)(_parse)
+_remembered: Callable[[bytes, Any, bool], Any] = lru_cache(maxsize=REMEMBERED_MAX)(_parse)
 
 
 @cache
