@@ -188,7 +188,7 @@ class TestKeysAndProjects:
 
         assert status(first["key"]) == 200
         second = json.loads(run("keys", "create", "--json", "--name", "second").stdout)
-        wait_until(200, second["key"])
+        assert status(second["key"]) == 200
         assert run("keys", "revoke", first["key_id"]).stdout == f"revoked {first['key_id']}\n"
         wait_until(401, first["key"])
         assert status(second["key"]) == 200

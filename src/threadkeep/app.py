@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -101,5 +102,5 @@ class Threadkeep:
 
 
 def create_app(settings: Settings | None = None, **overrides: Any) -> Threadkeep:
-    """The server for `settings`, or for the defaults with `overrides` such as `database="sqlite:///notes.db"`."""
-    return Threadkeep(settings or Settings(**overrides))
+    """The server for `settings`, or the defaults, with `overrides` such as `database="sqlite:///notes.db"`."""
+    return Threadkeep(dataclasses.replace(settings or Settings(), **overrides))

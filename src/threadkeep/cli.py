@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help_text, description=help_text.capitalize() + "."
+        name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
     )
     if run:
         _common(parser, run)

@@ -37,7 +37,10 @@ class StaticChunkingStrategy(Struct, tag_field="type", tag="static"):
 
 
 class VectorStoreHelper(Struct, omit_defaults=True):
-    """A vector store to be made together with the thread."""
+    """A vector store to be made together with the thread.
+
+    Differs from OpenAI: it is kept and given back as it was sent, because vector stores are not made yet.
+    """
 
     file_ids: list[str] | None = None
     chunking_strategy: AutoChunkingStrategy | StaticChunkingStrategy | None = None

@@ -23,7 +23,16 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which here ends with exit status 0 after SIGTERM or SIGINT."""
+    """uvicorn's server, which here ends with exit status 0 after SIGTERM or SIGINT, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, when_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_listening = when_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        self._when_listening()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -48,7 +57,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             Path(settings.uds).unlink(missing_ok=True)
 
 
-def create_server(app: Threadkeep) -> Server:
+def create_server(app: Threadkeep, when_listening: Callable[[], None]) -> Server:
     """The HTTP server for `app`, with this project's limits and none of uvicorn's own logs."""
     settings = app.settings
     return Server(
@@ -66,7 +75,8 @@ def create_server(app: Threadkeep) -> Server:
             timeout_keep_alive=int(settings.keep_alive_s),
             timeout_graceful_shutdown=int(settings.shutdown_timeout_s),
             backlog=BACKLOG,
-        )
+        ),
+        when_listening,
     )
 
 
@@ -76,10 +86,15 @@ async def _serve(settings: Settings, listener: socket.socket, announce: Callable
         if not settings.is_loopback and not app.authenticator.has_keys:
             raise StartupError(
                 f"Refusing to listen on {settings.host} without an API key: anyone could read and delete every thread.",
-                "Make a key first: threadkeep keys create",
+                f"Make a key first: threadkeep keys create{_database_flag(settings)}",
             )
-        announce(banner(settings, listener, is_open=app.authenticator.is_open))
-        await create_server(app).serve(sockets=[listener])
+        is_open = app.authenticator.is_open
+        server = create_server(app, lambda: announce(banner(settings, listener, is_open=is_open)))
+        await server.serve(sockets=[listener])
+
+
+def _database_flag(settings: Settings) -> str:
+    return "" if settings.database == Settings().database else f" --database {settings.database}"
 
 
 def bind(settings: Settings) -> socket.socket:

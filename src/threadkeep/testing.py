@@ -71,15 +71,14 @@ def serve(**settings: Any) -> Iterator[RunningServer]:
 
 def _serve(app: Threadkeep) -> Iterator[RunningServer]:
     listener = server.bind(app.settings)
-    http_server = server.create_server(app)
     started = threading.Event()
+    http_server = server.create_server(app, started.set)
     outcome: list[BaseException | RunningServer] = []
 
     async def run() -> None:
         async with app.running():
             host, port = listener.getsockname()[:2] if not app.settings.uds else ("localhost", 0)
             outcome.append(RunningServer(app, asyncio.get_running_loop(), f"http://{host}:{port}"))
-            started.set()
             await http_server.serve(sockets=[listener])
 
     def run_in_thread() -> None:

@@ -175,7 +175,7 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and its messages unreachable at once; `sweep` removes what is left of a long one."""
+    """Makes the thread and its messages unreachable at once; what a long one leaves is removed little by little."""
     now = ctx.now()
 
     def unit(tx: Transaction) -> None:

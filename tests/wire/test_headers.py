@@ -172,6 +172,11 @@ class TestOpenServer:
     def test_another_name_for_this_machine_is_refused(self, open_server, host):
         assert httpx2.get(f"{open_server.base_url}/threads", headers={"Host": host}).status_code in (400, 403)
 
+    @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+    def test_a_request_through_a_proxy_is_refused(self, open_server, header):
+        answer = httpx2.get(f"{open_server.base_url}/threads", headers={header: "203.0.113.7"})
+        assert answer.status_code == 403
+
     @pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1", "[::1]:8000"])
     def test_its_own_names_are_fine(self, open_server, host):
         assert httpx2.get(f"{open_server.base_url}/threads", headers={"Host": host}).status_code == 200

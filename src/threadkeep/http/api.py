@@ -78,7 +78,7 @@ class Api:
                     return 204, b"", [(b"allow", ", ".join(methods).encode()), *cors.preflight_headers(headers)]
                 raise not_allowed(exchange.scope, (b"allow", ", ".join(methods).encode()))
             exchange.route = endpoint.route.path
-            ctx = self._authenticator.authenticate(headers)
+            ctx = await self._authenticator.authenticate(headers)
             exchange.project_id = ctx.project_id
             v1 = dialect.is_v1(headers.get(b"openai-beta"), strict=self._settings.strict)
             takes_body = exchange.scope["method"] not in _NO_BODY_METHODS

@@ -3,8 +3,8 @@
 The usable keys are held in memory as hashes and compared with the database's revision number a few times a second, so a
 key that any process makes or revokes takes effect in every process within a second.
 
-With no key ever made, and bound to loopback, the server is open: any key, or none, is the project `default`. A web page
-of another origin must not profit from that, so such requests are refused.
+With no key ever made, and bound to loopback, the server is open: any key, or none, is the project `default`. Web pages
+of other origins and people behind a proxy must not profit from that, so such requests are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 
 from threadkeep import projects
@@ -24,6 +25,8 @@ from threadkeep.store.interface import Store
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.25
+LOOK_AGAIN_AFTER_S = 0.05
+PROXY_HEADERS = {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 Headers = Mapping[bytes, bytes]
 
@@ -36,6 +39,7 @@ class Authenticator:
         self._store = store
         self._context_of = context_of
         self._contexts: dict[bytes, Context] = {}
+        self._looked_at = 0.0
 
     async def start(self, now: int) -> None:
         """Reads the keys and begins to watch them."""
@@ -59,20 +63,24 @@ class Authenticator:
         """Whether there is a key that opens a door."""
         return bool(self._contexts)
 
-    def authenticate(self, headers: Headers) -> Context:
+    async def authenticate(self, headers: Headers) -> Context:
         """The context of the caller's project. Raises `AuthenticationError`."""
         key = _key_of(headers)
-        context = self._contexts.get(hashlib.sha256(key).digest())
+        hashed = hashlib.sha256(key).digest()
+        context = self._contexts.get(hashed)
         if context is not None:
             return context
         if self.is_open:
-            self._refuse_other_origins(headers)
+            self._refuse_outsiders(headers)
             return self._default
         if not key:
             raise AuthenticationError(
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
             )
+        await self._look_for_new_key()
+        if hashed in self._contexts:
+            return self._contexts[hashed]
         # Differs from OpenAI: the second sentence says where this server's keys come from.
         raise AuthenticationError(
             f"Incorrect API key provided: {projects.redact(key.decode('latin-1'))}. "
@@ -80,7 +88,18 @@ class Authenticator:
             code="invalid_api_key",
         )
 
-    def _refuse_other_origins(self, headers: Headers) -> None:
+    async def _look_for_new_key(self) -> None:
+        """A key made a moment ago works at once; strangers who guess keys cannot make us read all the time."""
+        if time.monotonic() - self._looked_at >= LOOK_AGAIN_AFTER_S:
+            await self.look()
+
+    def _refuse_outsiders(self, headers: Headers) -> None:
+        """What a server without a key must refuse: other names, web pages of other origins, proxied requests."""
+        if not PROXY_HEADERS.isdisjoint(headers):
+            raise PermissionDeniedError(
+                "This server needs no key, so it does not answer requests that come through a proxy. "
+                "Make a key with `threadkeep keys create`."
+            )
         host = headers.get(b"host", b"").decode("latin-1")
         name = _without_port(host)
         if not self._settings.uds and name not in LOCAL_NAMES | {self._settings.host}:
@@ -105,6 +124,7 @@ class Authenticator:
 
     async def look(self) -> None:
         """Takes over what changed since the last look."""
+        self._looked_at = time.monotonic()
         keys = await projects.usable_keys(self._store, self._keys)
         if keys is not self._keys:
             self._take(keys)

@@ -1,0 +1,211 @@
+"""What the pages show is run, from top to bottom of each page, in an empty folder and against a server of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+DOCUMENTED_URL = "http://127.0.0.1:8000"
+
+RUN = {"python", "bash", "console"}
+# Shown, not run.
+ONLY_SHOWN = {"text", "diff", "nginx", "caddyfile"}
+# Lines of shell that need the network or a clone; the targets of `make` are looked up in the Makefile.
+NOT_RUN = ("git clone <this repository>", "cd threadkeep", "make setup")
+# Commands that serve until they are stopped.
+SERVES = ("threadkeep serve", "make run")
+
+
+@dataclass
+class Block:
+    language: str
+    text: str
+
+
+def blocks_of(page):
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(language, re.sub(rf"^{indent}", "", content, flags=re.MULTILINE))
+        for indent, language, content in FENCE.findall(text)
+    ]
+
+
+PAGES_THAT_RUN = [page for page in PAGES if any(block.language in RUN for block in blocks_of(page))]
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+class Reader:
+    """Does what a page says: types its commands, runs its programs."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder / "empty"
+        self.folder.mkdir()
+        (folder / ".curlrc").write_text("silent\nshow-error\nfail\n")
+        self._environ_file = folder / "environ"
+        self._log = (folder / "server.log").open("w+")
+        self._monkeypatch = monkeypatch
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("THREADKEEP_")}
+        self.environ |= {
+            # Never the port that a developer's own server may have.
+            "THREADKEEP_PORT": "0",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "CURL_HOME": str(folder),
+            "PYTHONWARNINGS": "default",
+        }
+        self._server = None
+        self._url = ""
+        self._namespace = {"__name__": "page"}
+
+    def close(self):
+        self._stop()
+        self._log.close()
+        for value in self._namespace.values():
+            client = getattr(value, "_client", value)
+            if isinstance(client, openai.OpenAI):
+                client.close()
+
+    def follow(self, block):
+        if "THREADKEEP_API_KEY" in block.text and "THREADKEEP_API_KEY" in self.environ:
+            self._wait_until_the_key_is_known()
+        getattr(self, f"_{block.language}")(block.text)
+
+    def _python(self, text):
+        text = self._with_url(text)
+        if "def test_" in text:
+            file = self.folder / "test_shown.py"
+            file.write_text(text)
+            self._run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)])
+            return
+        with self._monkeypatch.context() as patch:
+            patch.chdir(self.folder)
+            for name, value in self.environ.items():
+                patch.setenv(name, value)
+            exec(compile(text, "<page>", "exec"), self._namespace)
+
+    def _bash(self, text):
+        waiting = []
+        for line in text.splitlines():
+            if line.startswith(SERVES):
+                self._shell(waiting)
+                waiting = []
+                self._serve(line.replace("make run", "threadkeep serve"))
+            elif not line.startswith(NOT_RUN):
+                waiting.append(line)
+        self._shell(waiting)
+
+    def _console(self, text):
+        for exchange in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, expected = exchange.partition("\n")
+            fails = expected.startswith("threadkeep: ")
+            answer = self._shell([command], fails=fails)
+            pattern = ".*".join(map(re.escape, expected.strip().split("...")))
+            assert re.fullmatch(pattern, answer.strip(), re.DOTALL), f"$ {command}\n{answer}"
+
+    def _shell(self, lines, *, fails=False):
+        script = "\n".join(lines).strip()
+        if not script:
+            return ""
+        self._environ_file.unlink(missing_ok=True)
+        after = f'env -0 > "{self._environ_file}"'
+        answer = self._run(["bash", "-eo", "pipefail", "-c", f"{self._with_url(script)}\n{after}"], fails=fails)
+        if not fails:
+            variables = self._environ_file.read_text().rstrip("\0").split("\0")
+            self.environ = dict(variable.split("=", 1) for variable in variables)
+        return answer
+
+    def _run(self, command, *, fails=False):
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode != 0) == fails, f"{command[-1]}\n{done.stdout}{done.stderr}"
+        return done.stderr if fails else done.stdout
+
+    def _wait_until_the_key_is_known(self):
+        """As a reader who types slower than the server looks for new keys."""
+        url = self._with_url(f"{DOCUMENTED_URL}/v1/threads")
+        key = f"Authorization: Bearer {self.environ['THREADKEEP_API_KEY']}"
+        self._run(["curl", "--retry", "9", "--retry-all-errors", "--retry-delay", "1", "-H", key, url])
+
+    def _with_url(self, text):
+        if DOCUMENTED_URL in text and self._server is None:
+            self._serve("threadkeep serve")
+        return text.replace(DOCUMENTED_URL, self._url).replace(".venv/bin/threadkeep", "threadkeep")
+
+    def _serve(self, command):
+        self._stop()
+        self._server = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=self.folder,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        banner = "".join(itertools.takewhile(lambda line: line != "Try it:\n", self._server.stdout))
+        found = re.search(r"  api +(\S+)/v1(?:  \(socket (\S+)\))?", banner)
+        if found is None:
+            self._log.seek(0)
+            pytest.fail(f"{command}\n{self._log.read()}")
+        self._url = found[1]
+        # It says where it is before it answers.
+        self._run(["curl", *(["--unix-socket", found[2]] if found[2] else []), f"{self._url}/healthz"])
+
+    def _stop(self):
+        if self._server is not None:
+            self._server.terminate()
+            self._server.stdout.close()
+            assert self._server.wait(30) == 0
+            self._server = None
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    reader = Reader(tmp_path, monkeypatch)
+    yield reader
+    reader.close()
+
+
+@pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)
+def test_what_a_page_shows_works(page, reader):
+    for block in blocks_of(page):
+        if block.language in RUN:
+            reader.follow(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_it_is(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.count("```") == 2 * len(blocks_of(page))
+    for block in blocks_of(page):
+        assert block.language in RUN | ONLY_SHOWN | {"json"}, block.text
+        if block.language == "json":
+            json.loads(block.text)
+
+
+def test_commands_that_are_not_run_exist_in_the_makefile():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page in PAGES:
+        # In code, not in prose: "make sure" is no target.
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert target in targets, f"{name_of(page)}: make {target}"
+
+
+def test_the_two_commands_are_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\nmake run\n" in text
+    assert "`make test`" in text
