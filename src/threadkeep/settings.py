@@ -36,7 +36,7 @@ class Settings:
     uds: str = _setting("", "Path of a Unix socket to listen on, instead of host and port.")
     database: str = _setting(
         "sqlite:///threadkeep-data/threadkeep.db",
-        "Where the data is: sqlite:///relative.db or sqlite:////absolute.db.",
+        "Where the data is: sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name.",
     )
     api_key: str = _setting(
         "", "One key for the project `default`, for the simple case. More keys: `threadkeep keys`.", secret=True
@@ -58,6 +58,10 @@ class Settings:
     keep_alive_s: float = _setting(75.0, "Seconds an idle connection is kept.")
     connections_max: int = _setting(4096, "Most connections at one moment.")
     shutdown_timeout_s: float = _setting(30.0, "Seconds that requests in flight get to finish on SIGTERM.")
+    postgres_connections_max: int = _setting(16, "Most connections that one process opens to PostgreSQL.")
+    postgres_statements_cached: int = _setting(
+        200, "Prepared statements kept on each PostgreSQL connection; 0 behind a pooler in transaction mode."
+    )
     write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
     thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
     thread_messages_max: int = _setting(100_000, "Most messages in one thread.")

@@ -10,9 +10,9 @@ from threadkeep.store import create_store
 
 
 @pytest.fixture
-def url(tmp_path, database):
+def url(tmp_path, postgres, database):
     """A database of its own for one test."""
-    return {"sqlite": f"sqlite:///{tmp_path / 'test.db'}"}[database]
+    return postgres() if database == "postgres" else f"sqlite:///{tmp_path / 'test.db'}"
 
 
 @pytest.fixture

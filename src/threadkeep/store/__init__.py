@@ -10,6 +10,7 @@ from threadkeep.store.interface import Store
 from threadkeep.store.sqlite import SqliteStore
 
 SQLITE_PREFIX = "sqlite:///"
+POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 
 def sqlite_path(database: str) -> Path:
@@ -17,11 +18,28 @@ def sqlite_path(database: str) -> Path:
     if not database.startswith(SQLITE_PREFIX) or database == SQLITE_PREFIX:
         raise StartupError(
             f"Cannot use the database {database!r}.",
-            "Give sqlite:///relative.db or sqlite:////absolute.db.",
+            "Give sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name.",
         )
     return Path(database.removeprefix(SQLITE_PREFIX))
 
 
 def create_store(settings: Settings, *, serving: bool = False) -> Store:
     """The store that `settings.database` names, not yet open. `serving`: this process is the one that serves it."""
+    if settings.database.startswith(POSTGRES_PREFIXES):
+        return _create_postgres_store(settings)
     return SqliteStore(sqlite_path(settings.database), serving=serving, write_queue_max=settings.write_queue_max)
+
+
+def _create_postgres_store(settings: Settings) -> Store:
+    try:
+        from threadkeep.store.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
+    except ModuleNotFoundError:
+        raise StartupError(
+            "The drivers for PostgreSQL are not installed.", "Install them: pip install 'threadkeep[postgres]'"
+        ) from None
+    return PostgresStore(
+        settings.database,
+        connections_max=settings.postgres_connections_max,
+        statements_cached=settings.postgres_statements_cached,
+        write_queue_max=settings.write_queue_max,
+    )

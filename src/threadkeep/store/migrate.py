@@ -71,9 +71,10 @@ def version(tx: Transaction) -> int:
 
 def apply(tx: Transaction) -> list[str]:
     """Applies what is missing; a unit of work, so all of it or nothing. Gives the names of what was applied."""
-    current = version(tx)
-    if current == 0:
+    if version(tx) == 0 and tx.one(sql.find_migrations_table) is None:
         tx.run(sql.create_migrations)
+    tx.run(sql.hold_migrations)
+    current = version(tx)
     missing = [migration for migration in MIGRATIONS if migration.version > current]
     for migration in missing:
         for statement in migration.statements:

@@ -23,3 +23,11 @@ select version, compatible_from from migrations order by version
 
 -- name: insert_migration
 insert into migrations (version, name, compatible_from) values (:version, :name, :compatible_from)
+
+-- Holds off other nodes that start at the same time.
+-- name: hold_migrations [sqlite]
+-- Differs on SQLite: there is one writer, and this is it.
+select 1
+
+-- name: hold_migrations [postgres]
+lock table migrations in exclusive mode

@@ -68,6 +68,21 @@ def _directed(name: str, sql: str) -> list[tuple[str, str]]:
     ]
 
 
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
+
+
+def positional(sql: str) -> tuple[str, tuple[str, ...]]:
+    """`:name` parameters as `$1`, `$2`, and the names in that order; a name used twice has one number."""
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            names.append(match[1])
+        return f"${names.index(match[1]) + 1}"
+
+    return _PARAMETER.sub(number, sql), tuple(names)
+
+
 def load(noun: str) -> Queries:
     """The queries of `<noun>.sql`."""
     text = resources.files("threadkeep").joinpath(f"{noun}.sql").read_text(encoding="utf-8")

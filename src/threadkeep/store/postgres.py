@@ -1,0 +1,242 @@
+"""PostgreSQL, for many processes on many nodes: each unit of work in a transaction of its own, on pooled connections.
+
+Units are plain functions, the driver is asynchronous: a unit runs in a greenlet, and each of its queries switches back
+to the event loop until the rows are there. So a unit reads the same as on SQLite, and no OS threads are needed.
+
+Nothing depends on session state, advisory locks or NOTIFY, so a pooler in transaction mode may stand in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+import asyncpg
+import greenlet
+
+from threadkeep.errors import OverloadedError, ServiceUnavailableError, StartupError, StorageUnavailableError
+from threadkeep.store import migrate
+from threadkeep.store.interface import Row, Transaction
+from threadkeep.store.queries import Query, positional
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOCK_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+ATTEMPTS = 6
+BACK_OFF_S = 0.02
+
+# In the transaction itself, because a pooler may give the next one another session.
+_LIMITS = f"set local lock_timeout = '{LOCK_TIMEOUT_S}s'; set local statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
+BEGIN_READ = f"begin isolation level repeatable read read only; {_LIMITS}"
+BEGIN_WRITE = f"begin isolation level read committed; {_LIMITS}"
+
+# Another transaction was in the way: the same unit may succeed at once.
+CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+# The database went away, is starting, or hung up.
+LOST_CONNECTIONS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    OSError,
+)
+# It answers, but cannot do it now.
+REFUSALS = (
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.PostgresSystemError,
+)
+
+
+class PostgresTransaction:
+    """`Transaction` on an asyncpg connection, inside a greenlet."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def one(self, query: Query, **parameters: Any) -> Row | None:
+        sql, names = _positional(query)
+        row = _wait(self._connection.fetchrow(sql, *map(parameters.__getitem__, names)))
+        return None if row is None else tuple(row)
+
+    def all(self, query: Query, **parameters: Any) -> list[Row]:
+        sql, names = _positional(query)
+        return [tuple(row) for row in _wait(self._connection.fetch(sql, *map(parameters.__getitem__, names)))]
+
+    def run(self, query: Query, **parameters: Any) -> int:
+        sql, names = _positional(query)
+        status: str = _wait(self._connection.execute(sql, *map(parameters.__getitem__, names)))
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
+        sql, names = _positional(query)
+        _wait(self._connection.executemany(sql, [[row[name] for name in names] for row in rows]))
+
+
+class PostgresStore:
+    """`Store` on a PostgreSQL database, shared with any number of other processes."""
+
+    def __init__(self, url: str, *, connections_max: int, statements_cached: int, write_queue_max: int) -> None:
+        self._url = url
+        self._connections_max = connections_max
+        self._statements_cached = statements_cached
+        self._queue_max = write_queue_max
+        self._writes = 0
+        self._units = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def open(self) -> None:
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._connections_max,
+                statement_cache_size=self._statements_cached,
+                timeout=CONNECT_TIMEOUT_S,
+                reset=_no_reset,
+            )
+        except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError, ValueError) as error:
+            raise StartupError(f"Cannot use the PostgreSQL database: {error}.", "Check --database.") from None
+
+    async def close(self) -> None:
+        await self._idle.wait()
+        await self._pool.close()
+
+    async def read(self, unit: Callable[[Transaction], T]) -> T:
+        return await self._run(unit, BEGIN_READ)
+
+    async def write(self, unit: Callable[[Transaction], T]) -> T:
+        if self._writes >= self._queue_max:
+            raise OverloadedError("The server is overloaded: too many writes are waiting. Try again shortly.")
+        self._writes += 1
+        try:
+            return await self._run(unit, BEGIN_WRITE)
+        finally:
+            self._writes -= 1
+
+    async def migrate(self) -> list[str]:
+        try:
+            return await self.write(migrate.apply)
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+            # Another node made the first table at the same moment; now it is there to wait for.
+            return await self.write(migrate.apply)
+
+    async def checkpoint(self) -> None:
+        """PostgreSQL does this by itself."""
+
+    async def backup(self, destination: str) -> None:
+        raise StartupError(
+            f"PostgreSQL makes its own copies; {destination} was not written.",
+            "Use pg_dump, which takes a consistent copy while others read and write.",
+        )
+
+    async def _run(self, unit: Callable[[Transaction], T], begin: str) -> T:
+        self._units += 1
+        self._idle.clear()
+        try:
+            return await self._try(unit, begin)
+        finally:
+            self._units -= 1
+            if not self._units:
+                self._idle.set()
+
+    async def _try(self, unit: Callable[[Transaction], T], begin: str) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._attempt(unit, begin)
+            except (*CONFLICTS, *LOST_CONNECTIONS) as error:
+                if attempt == ATTEMPTS:
+                    raise _unavailable(error) from error
+                log.info("transaction will be tried again: %s", error)
+                # Jitter, so that those who met do not meet again.
+                await asyncio.sleep(BACK_OFF_S * 2**attempt * random.random())  # noqa: S311 - not a secret
+            except REFUSALS as error:
+                raise _unavailable(error) from error
+        raise AssertionError
+
+    async def _attempt(self, unit: Callable[[Transaction], T], begin: str) -> T:
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            try:
+                await connection.execute(begin)
+                result = await in_greenlet(unit, PostgresTransaction(connection))
+            except Exception:
+                await _undo(connection)
+                raise
+            except BaseException:
+                # Cancelled in the middle of a query: nothing more can be said on this connection.
+                connection.terminate()
+                raise
+            await _commit(connection)
+            return result
+
+
+async def in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
+    """Runs `work`, a plain function, on the event loop; inside, `_wait` gives the loop something to await."""
+    child: Any = greenlet.greenlet(work)
+    step = child.switch(*arguments)
+    while not child.dead:
+        try:
+            value = await step
+        except BaseException as error:  # noqa: BLE001 - it is raised again inside `work`
+            step = child.throw(error)
+        else:
+            step = child.switch(value)
+    return step
+
+
+def _wait(awaitable: Awaitable[Any]) -> Any:
+    return greenlet.getcurrent().parent.switch(awaitable)
+
+
+@cache
+def _positional(query: Query) -> tuple[str, tuple[str, ...]]:
+    return positional(query.postgres)
+
+
+async def _commit(connection: Any) -> None:
+    try:
+        await connection.execute("commit")
+    except LOST_CONNECTIONS as error:
+        log.error("storage: connection lost during commit: %s", error)  # noqa: TRY400 - the type says enough
+        raise _CommitUnknownError from error
+
+
+async def _undo(connection: Any) -> None:
+    try:
+        await connection.execute("rollback")
+    except (asyncpg.PostgresError, *LOST_CONNECTIONS):
+        connection.terminate()
+
+
+async def _no_reset(_connection: Any) -> None:
+    """Transactions leave no session state behind, so nothing is sent when a connection goes back to the pool."""
+
+
+class _CommitUnknownError(ServiceUnavailableError):
+    """The connection broke while the database was committing: it may have happened or not."""
+
+    code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
+        # The SDKs would try again by themselves.
+        self.headers = (*self.headers, (b"x-should-retry", b"false"))
+
+
+def _unavailable(error: Exception) -> StorageUnavailableError:
+    log.error("storage: %s: %s", type(error).__name__, error)
+    return StorageUnavailableError("The server cannot reach its database now. Nothing was changed.")
