@@ -17,7 +17,9 @@ from threadkeep import logs
 from threadkeep.app import Threadkeep
 from threadkeep.errors import StartupError
 from threadkeep.http.protocol import protocol_with
+from threadkeep.processes import Processes
 from threadkeep.settings import Settings
+from threadkeep.store import is_shared
 
 BACKLOG = 2048
 
@@ -47,14 +49,29 @@ class Server(uvicorn.Server):
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serves until told to stop. Raises `StartupError`."""
     logs.configure(as_json=settings.log_json)
+    if settings.processes > 1 and not is_shared(settings):
+        raise StartupError(
+            "An embedded database is served by one process.", "Use PostgreSQL for several, or leave out --processes."
+        )
     listener = bind(settings)
-    try:
+
+    def serve(announce: Callable[[str], None]) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, listener, announce))
+
+    try:
+        if settings.processes > 1:
+            Processes(settings.processes, lambda number: serve(announce if number == 0 else _say_nothing)).run()
+        else:
+            serve(announce)
     finally:
         listener.close()
         if settings.uds:
             Path(settings.uds).unlink(missing_ok=True)
+
+
+def _say_nothing(_: str) -> None:
+    """What the second process and those after it announce."""
 
 
 def create_server(app: Threadkeep, when_listening: Callable[[], None]) -> Server:

@@ -58,6 +58,7 @@ class Settings:
     keep_alive_s: float = _setting(75.0, "Seconds an idle connection is kept.")
     connections_max: int = _setting(4096, "Most connections at one moment.")
     shutdown_timeout_s: float = _setting(30.0, "Seconds that requests in flight get to finish on SIGTERM.")
+    processes: int = _setting(1, "Processes that serve, on PostgreSQL.")
     postgres_connections_max: int = _setting(16, "Most connections that one process opens to PostgreSQL.")
     postgres_statements_cached: int = _setting(
         200, "Prepared statements kept on each PostgreSQL connection; 0 behind a pooler in transaction mode."

@@ -23,9 +23,14 @@ def sqlite_path(database: str) -> Path:
     return Path(database.removeprefix(SQLITE_PREFIX))
 
 
+def is_shared(settings: Settings) -> bool:
+    """Whether several processes may serve the database at once."""
+    return settings.database.startswith(POSTGRES_PREFIXES)
+
+
 def create_store(settings: Settings, *, serving: bool = False) -> Store:
     """The store that `settings.database` names, not yet open. `serving`: this process is the one that serves it."""
-    if settings.database.startswith(POSTGRES_PREFIXES):
+    if is_shared(settings):
         return _create_postgres_store(settings)
     return SqliteStore(sqlite_path(settings.database), serving=serving, write_queue_max=settings.write_queue_max)
 

@@ -38,11 +38,12 @@ BEGIN_READ = f"begin isolation level repeatable read read only; {_LIMITS}"
 BEGIN_WRITE = f"begin isolation level read committed; {_LIMITS}"
 
 # Another transaction was in the way: the same unit may succeed at once.
-CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 # The database went away, is starting, or hung up.
 LOST_CONNECTIONS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
@@ -52,7 +53,6 @@ LOST_CONNECTIONS = (
 REFUSALS = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
     asyncpg.PostgresSystemError,
 )
@@ -173,8 +173,11 @@ class PostgresStore:
             try:
                 await connection.execute(begin)
                 result = await in_greenlet(unit, PostgresTransaction(connection))
-            except Exception:
-                await _undo(connection)
+            except Exception as error:
+                if isinstance(error, LOST_CONNECTIONS):
+                    connection.terminate()
+                else:
+                    await _undo(connection)
                 raise
             except BaseException:
                 # Cancelled in the middle of a query: nothing more can be said on this connection.
@@ -187,6 +190,7 @@ class PostgresStore:
 async def in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
     """Runs `work`, a plain function, on the event loop; inside, `_wait` gives the loop something to await."""
     child: Any = greenlet.greenlet(work)
+    # An awaitable while `work` waits for something, its result at the end.
     step = child.switch(*arguments)
     while not child.dead:
         try:
@@ -195,7 +199,8 @@ async def in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
             step = child.throw(error)
         else:
             step = child.switch(value)
-    return step
+    result: T = step
+    return result
 
 
 def _wait(awaitable: Awaitable[Any]) -> Any:

@@ -1,0 +1,85 @@
+"""Several processes that serve one address, each with an event loop of its own; for databases that allow it.
+
+The parent binds, starts the children, starts a new one for each that dies, and passes SIGTERM and SIGINT on to them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from threadkeep.errors import StartupError
+
+log = logging.getLogger(__name__)
+
+# A child that dies sooner than this did not get going; starting it again at once would only fail again.
+SETTLED_AFTER_S = 5.0
+
+
+class Processes:
+    """Runs `work(number)` in `count` child processes until a signal ends them."""
+
+    def __init__(self, count: int, work: Callable[[int], None]) -> None:
+        self._count = count
+        self._work = work
+        self._started: dict[int, tuple[int, float]] = {}
+        self._stopping = False
+
+    def run(self) -> None:
+        """Returns after a signal, when the last child has ended. Raises `StartupError` when a child cannot start."""
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, self._stop)
+        # Never written to: it closes when the parent dies, however it dies, and then the children stop.
+        self._parent_lives, self._parents_end = os.pipe()
+        for number in range(self._count):
+            self._start(number)
+        while self._started:
+            process_id, status = os.wait()
+            number, started_at = self._started.pop(process_id)
+            if self._stopping:
+                continue
+            if time.monotonic() - started_at < SETTLED_AFTER_S:
+                self._stop(signal.SIGTERM, None)
+                failed = os.waitstatus_to_exitcode(status)
+                raise StartupError(f"Process {number} of {self._count} ended with status {failed} as it started.")
+            log.warning("process %d died, starting another", process_id)
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        # What is still buffered would be printed by both.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        process_id = os.fork()
+        if process_id == 0:
+            os._exit(self._run_child(number))
+        self._started[process_id] = (number, time.monotonic())
+
+    def _run_child(self, number: int) -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.close(self._parents_end)
+        threading.Thread(target=self._stop_with_parent, daemon=True).start()
+        try:
+            self._work(number)
+        except StartupError as error:
+            sys.stderr.write(f"threadkeep: {error.message}\n{error.hint}\n")
+            return 1
+        except Exception:
+            log.exception("process %d failed", os.getpid())
+            return 1
+        return 0
+
+    def _stop_with_parent(self) -> None:
+        os.read(self._parent_lives, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        for process_id in self._started:
+            os.kill(process_id, signal.SIGTERM)

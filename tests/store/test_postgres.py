@@ -1,0 +1,167 @@
+"""What is particular to PostgreSQL: many processes on one database, conflicts, lost connections, the keys' shape."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import asyncpg
+import openai
+import pytest
+
+from threadkeep import testing
+from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableError
+from threadkeep.settings import Settings
+from threadkeep.store import create_store, migrate, queries
+from threadkeep.store.postgres import ATTEMPTS
+from threadkeep.store.queries import Query
+
+sql = queries.load("projects")
+THREAD_FAMILY = ("threads", "messages", "thread_metadata", "deleted_threads")
+UNIQUE_KEYS = """
+    select t.relname, i.relname, a.attname from pg_index x
+    join pg_class t on t.oid = x.indrelid join pg_class i on i.oid = x.indexrelid
+    join pg_attribute a on a.attrelid = t.oid and a.attnum = x.indkey[0]
+    where x.indisunique and t.relname = any($1)
+"""
+
+
+@pytest.fixture
+def url(postgres):
+    return postgres()
+
+
+def with_stores(url, work, count=1):
+    """Runs `work(*stores)`, each store as another process would have it."""
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            stores = [create_store(Settings(database=url)) for _ in range(count)]
+            for store in stores:
+                await store.open()
+                stack.push_async_callback(store.close)
+            await asyncio.gather(*(store.migrate() for store in stores))
+            return await work(*stores)
+
+    return asyncio.run(main())
+
+
+def add(number):
+    return lambda tx: tx.run(sql.insert_project, project_id=f"{number:04}", name=f"{number:04}", created_at=1)
+
+
+def test_every_unique_key_of_the_thread_family_begins_with_thread_id(url):
+    async def work(_store):
+        connection = await asyncpg.connect(url)
+        rows = await connection.fetch(UNIQUE_KEYS, list(THREAD_FAMILY))
+        await connection.close()
+        return rows
+
+    keys = with_stores(url, work)
+    assert {table for table, _, _ in keys} >= {"threads", "messages", "deleted_threads"}
+    assert {column for _, _, column in keys} == {"thread_id"}
+
+
+def test_nodes_that_start_together_migrate_once(url):
+    async def work(*stores):
+        return await stores[0].read(lambda tx: tx.all(migrate.sql.list_migrations))
+
+    assert len(with_stores(url, work, count=8)) == len(migrate.MIGRATIONS)
+
+
+def test_units_that_deadlock_are_tried_again_until_both_succeed(url):
+    touch = Query("touch", "", "update projects set created_at = created_at + 1 where name = :name")
+
+    def both(first, second):
+        def unit(tx):
+            tx.run(touch, name=first)
+            tx.run(touch, name=second)
+
+        return unit
+
+    async def work(one, other):
+        await asyncio.gather(one.write(add(1)), one.write(add(2)))
+        units = [
+            store.write(both(*names))
+            for store, names in ((one, ("0001", "0002")), (other, ("0002", "0001")))
+            for _ in range(2)
+        ]
+        await asyncio.gather(*units)
+        return await one.read(lambda tx: [row[2] for row in tx.all(sql.list_projects)])
+
+    assert with_stores(url, work, count=2) == [5, 5]
+
+
+def test_a_lost_connection_is_replaced_and_the_unit_run_again(url):
+    end_others = Query(
+        "end", "", "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() "
+        "and datname = current_database() and backend_type = 'client backend'"
+    )  # fmt: skip
+
+    async def work(store, killer):
+        await asyncio.gather(*(store.write(add(n)) for n in range(20)))
+        await killer.read(lambda tx: tx.one(end_others))
+        await asyncio.gather(*(store.write(add(n)) for n in range(20, 40)))
+        return await store.read(lambda tx: len(tx.all(sql.list_projects)))
+
+    assert with_stores(url, work, count=2) == 40
+
+
+def test_a_unit_that_never_succeeds_ends_in_a_503(url):
+    runs = []
+
+    def unit(_tx):
+        runs.append(1)
+        raise asyncpg.SerializationError("always in the way")
+
+    async def work(store):
+        with pytest.raises(StorageUnavailableError) as caught:
+            await store.write(unit)
+        return caught.value.status, caught.value.code
+
+    assert with_stores(url, work) == (503, "storage_unavailable")
+    assert len(runs) == ATTEMPTS
+
+
+def test_an_error_of_the_unit_is_not_tried_again(url):
+    runs = []
+
+    def unit(tx):
+        runs.append(1)
+        add(1)(tx)
+        raise NotFoundError.of("thread", "thread_x")
+
+    async def work(store):
+        with pytest.raises(NotFoundError):
+            await store.write(unit)
+        return await store.read(lambda tx: tx.all(sql.list_projects))
+
+    assert with_stores(url, work) == []
+    assert len(runs) == 1
+
+
+def test_a_database_that_is_not_there_is_said_plainly():
+    with pytest.raises(StartupError, match="Cannot use the PostgreSQL database") as caught:
+        with_stores("postgresql://nobody@127.0.0.1:1/nothing", None)
+    assert caught.value.hint == "Check --database."
+
+
+class TestTwoServers:
+    """Two server processes' worth of servers on one database."""
+
+    @pytest.fixture
+    def clients(self, url):
+        with testing.serve(database=url) as one, testing.serve(database=url) as other:
+            key = one.new_key()
+            yield [openai.OpenAI(base_url=s.base_url, api_key=key, max_retries=0) for s in (one, other)]
+
+    def test_what_one_writes_the_other_reads(self, clients):
+        one, other = clients
+        thread = one.beta.threads.create(messages=[{"role": "user", "content": "x"}])
+        assert other.beta.threads.retrieve(thread.id) == thread
+        other.beta.threads.messages.create(thread.id, role="user", content="y")
+        texts = [m.content[0].text.value for m in one.beta.threads.messages.list(thread.id, order="asc")]
+        assert texts == ["x", "y"]
+        other.beta.threads.delete(thread.id)
+        with pytest.raises(openai.NotFoundError):
+            one.beta.threads.retrieve(thread.id)
