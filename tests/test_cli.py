@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import apsw
 import httpx2
 import pytest
 
@@ -162,13 +163,86 @@ class TestRefusingToStart:
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr == (
             f"threadkeep: Cannot listen on 127.0.0.1 port {port}: Address already in use.\n"
-            "Choose another with --port.\n"
+            "Choose another with --port, or THREADKEEP_PORT.\n"
         )
 
-    def test_an_old_schema_asks_for_migrate(self, run, tmp_path):
+    def test_an_old_schema_asks_for_migrate_and_can_be_backed_up(self, run, tmp_path):
         assert "applied 0001" in run("migrate").stdout
         assert "nothing to do" in run("migrate").stdout
-        assert (tmp_path / "threadkeep-data" / "threadkeep.db").exists()
+        connection = apsw.Connection(str(tmp_path / "threadkeep-data" / "threadkeep.db"))
+        # As a database looks to a program that knows one migration more.
+        connection.execute("update migrations set version = 0")
+        connection.close()
+        refused = run("serve", "--port", "0")
+        assert refused.returncode == 1
+        assert "has schema 0; this program needs schema 1" in refused.stderr
+        assert "threadkeep migrate" in refused.stderr
+        assert run("backup", "before.db").stdout == "wrote before.db\n"
+
+    @pytest.mark.parametrize(
+        "arguments", [("get", "/threads"), ("backup", "x.db"), ("keys", "list"), ("projects", "list")]
+    )
+    def test_commands_that_look_make_no_database(self, run, tmp_path, arguments):
+        refused = run(*arguments)
+        assert refused.returncode == 1
+        assert "There is no database at threadkeep-data/threadkeep.db" in refused.stderr
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["sym.db", "../sym.db"])
+    def test_a_symbolic_link_is_no_way_around_the_lock(self, run, serve, tmp_path, name):
+        serve()
+        link = tmp_path / "threadkeep-data" / name
+        link.symlink_to(tmp_path / "threadkeep-data" / "threadkeep.db")
+        refused = run("serve", "--port", "0", "--database", f"sqlite:///{link}")
+        assert "already being served by process" in refused.stderr
+
+    def test_a_database_that_vanishes_under_the_server_is_noticed(self, serve, tmp_path):
+        _, url, _ = serve()
+        (tmp_path / "threadkeep-data" / "threadkeep.db").unlink()
+        answer = httpx2.post(f"{url}/v1/threads")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+        assert httpx2.get(f"{url}/readyz").status_code == 503
+
+    @pytest.mark.parametrize("content", ["create table theirs (x)"])
+    def test_the_database_of_another_program_is_not_touched(self, run, tmp_path, content):
+        connection = apsw.Connection(str(tmp_path / "theirs.db"))
+        connection.execute(content)
+        connection.close()
+        before = (tmp_path / "theirs.db").read_bytes()
+        for arguments in (("serve", "--port", "0"), ("migrate",), ("get", "/threads")):
+            refused = run(*arguments, "--database", "sqlite:///theirs.db")
+            assert "it is not a Threadkeep database" in refused.stderr
+        assert (tmp_path / "theirs.db").read_bytes() == before
+        assert [file.name for file in tmp_path.iterdir()] == ["theirs.db"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "environ", "message"),
+        [
+            (("--host", "0.0.0.0"), {"THREADKEEP_API_KEY": " "}, "THREADKEEP_API_KEY is empty"),
+            (("--port", "70000"), {}, "70000 is out of range"),
+            (("--host", "nope.invalid"), {}, "There is no address 'nope.invalid'"),
+            (("--uds", "x" * 200), {}, "too long"),
+            (("--cors-origins", "app.example.com"), {}, "is not an origin"),
+            (("--forwarded-allow-ips", "foo"), {}, "is not an address"),
+            (("--thread-messages-max", "0"), {}, "out of range"),
+            (("--database", "sqlite:///:memory:"), {}, "Cannot use the database"),
+            (("--processes", "2"), {}, "An embedded database is served by one process"),
+            ((), {"THREADKEEP_PROT": "9000"}, "Did you mean THREADKEEP_PORT?"),
+        ],
+    )
+    def test_a_bad_value_is_refused_in_one_sentence(self, run, arguments, environ, message):
+        refused = run("serve", *arguments, **environ)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert len(refused.stderr.splitlines()) <= 2
+
+    def test_a_key_of_the_database_is_no_key_for_the_settings(self, run):
+        key = json.loads(run("keys", "create", "--json").stdout)
+        run("keys", "revoke", key["key_id"])
+        refused = run("serve", "--port", "0", THREADKEEP_API_KEY=key["key"])
+        assert refused.returncode == 1
+        assert f"holds the key {key['key_id']}" in refused.stderr
 
 
 class TestKeysAndProjects:
@@ -238,7 +312,28 @@ class TestBackups:
         assert httpx2.get(f"{url}/v1/threads/{kept['id']}").json() == kept
         assert httpx2.get(f"{url}/v1/threads/{later['id']}").status_code == 404
 
+    def test_what_was_there_is_kept_each_time(self, run, tmp_path):
+        for name in ("one", "two", "three"):
+            run("projects", "create", name)
+            run("backup", f"{name}.db")
+        run("restore", "one.db")
+        run("restore", "two.db")
+        kept = list((tmp_path / "threadkeep-data").glob("*.before-restore-*[0-9]"))
+        listed = [run("projects", "list", "--database", f"sqlite:///{file}").stdout for file in kept]
+        assert sorted(text.count("\n") for text in listed) == [2, 4]
+
+    def test_a_damaged_database_is_kept_as_it_is(self, run, tmp_path):
+        run("projects", "create", "one")
+        run("backup", "copy.db")
+        (tmp_path / "threadkeep-data" / "threadkeep.db").write_bytes(b"rubbish" * 1000)
+        restored = run("restore", "copy.db")
+        assert restored.returncode == 0, restored.stderr
+        (kept,) = (tmp_path / "threadkeep-data").glob("*.before-restore-*[0-9]")
+        assert kept.read_bytes() == b"rubbish" * 1000
+        assert "one" in run("projects", "list").stdout
+
     def test_an_existing_file_is_not_overwritten(self, run, tmp_path):
+        run("migrate")
         (tmp_path / "copy.db").write_text("mine")
         assert "copy.db exists already" in run("backup", "copy.db").stderr
         assert (tmp_path / "copy.db").read_text() == "mine"
@@ -257,13 +352,16 @@ class TestBackups:
 
 class TestGet:
     def test_get_answers_without_a_server_and_beside_one(self, run, serve):
+        run("migrate")
         assert json.loads(run("get", "/v1/threads").stdout)["data"] == []
+        assert json.loads(run("get", "threads").stdout)["data"] == []
         _, url, _ = serve()
         thread = httpx2.post(f"{url}/v1/threads", json={"metadata": {"a": "é"}}).json()
         assert json.loads(run("get", f"/v1/threads/{thread['id']}").stdout) == thread
         assert json.loads(run("get", "/threads?metadata[a]=%C3%A9").stdout)["data"] == [thread]
 
     def test_get_prints_errors_in_the_envelope(self, run):
+        run("migrate")
         missing = run("get", "/v1/threads/thread_x")
         assert missing.returncode == 1
         assert json.loads(missing.stdout)["error"]["message"] == "No thread found with id 'thread_x'."

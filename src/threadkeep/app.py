@@ -64,9 +64,7 @@ class Threadkeep:
         """Opens the store (a new database gets its schema), serves, closes. Raises `StartupError`."""
         await self.store.open()
         try:
-            if await self.store.read(migrate.version) == 0:
-                await self.store.migrate()
-            await self.store.read(migrate.require_latest)
+            await migrate.prepare(self.store)
             await self.authenticator.start(int(self._clock()))
             sweeping = asyncio.create_task(self._sweep())
             try:
@@ -81,7 +79,7 @@ class Threadkeep:
             await self.store.close()
 
     async def _ping(self) -> None:
-        await self.store.read(migrate.version)
+        await self.store.ping()
 
     async def _sweep(self) -> None:
         while True:
@@ -89,6 +87,9 @@ class Threadkeep:
                 more = await threads.sweep(self.store, int(self._clock()))
             except APIError as error:
                 log.warning("cannot remove what deleted threads left, will try again: %s", error)
+                more = False
+            except Exception:
+                log.exception("cannot remove what deleted threads left, will try again")
                 more = False
             if not more:
                 await asyncio.sleep(SWEEP_EVERY_S)

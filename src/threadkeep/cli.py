@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 
 from threadkeep import __version__, projects
 from threadkeep.context import Context
-from threadkeep.errors import APIError, NotFoundError, StartupError
+from threadkeep.errors import APIError, StartupError
+from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
 from threadkeep.ids import IdSource
 from threadkeep.settings import Settings, load, table
-from threadkeep.store import backups, create_store, migrate, sqlite_path
+from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store
 
 T = TypeVar("T")
@@ -35,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         settings, sources = load(_flags(arguments), os.environ, arguments.config or "")
         arguments.command(arguments, settings, sources)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except StartupError as error:
         print(f"threadkeep: {error.message}", file=sys.stderr)
         if error.hint:
@@ -53,7 +58,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"threadkeep {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
 
-    serve = _command(commands, "serve", _serve, "start the server")
+    _add_settings(_command(commands, "serve", _serve, "start the server"))
+    _command(commands, "migrate", _migrate, "bring the database's schema up to date")
+    backup = _command(commands, "backup", _backup, "write a consistent copy of the database, also while it is served")
+    backup.add_argument("file", type=Path)
+    restore = _command(
+        commands, "restore", _restore, "put a copy back; the present database is kept under another name"
+    )
+    restore.add_argument("file", type=Path)
+    _add_projects(_command(commands, "projects", None, "list and create projects"))
+    _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
+    shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
+    shown.add_argument("--json", action="store_true", help="for programs")
+    get = _command(commands, "get", _get, "answer one GET request without a server")
+    get.add_argument("path", help="such as /v1/threads?limit=5")
+    get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to look at")
+    return parser
+
+
+def _add_settings(serve: argparse.ArgumentParser) -> None:
     for setting in table():
         if setting.name == "database" or setting.secret:
             continue
@@ -75,22 +98,6 @@ def _parser() -> argparse.ArgumentParser:
                 metavar=setting.name.rpartition("_")[2].upper(),
                 help=f"{setting.help} Default: {setting.spelled_default or 'none'}.".replace("%", "%%"),
             )
-
-    _command(commands, "migrate", _migrate, "bring the database's schema up to date")
-    backup = _command(commands, "backup", _backup, "write a consistent copy of the database, also while it is served")
-    backup.add_argument("file", type=Path)
-    restore = _command(
-        commands, "restore", _restore, "put a copy back; the present database is kept under another name"
-    )
-    restore.add_argument("file", type=Path)
-    _add_projects(_command(commands, "projects", None, "list and create projects"))
-    _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
-    shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
-    shown.add_argument("--json", action="store_true", help="for programs")
-    get = _command(commands, "get", _get, "answer one GET request without a server")
-    get.add_argument("path", help="such as /v1/threads?limit=5")
-    get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to look at")
-    return parser
 
 
 def _command(commands: Any, name: str, run: Any, help_text: str) -> argparse.ArgumentParser:
@@ -152,14 +159,21 @@ def _migrate(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> N
 
 
 def _backup(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
-    _with_store(settings, lambda store: store.backup(str(arguments.file)))
+    _refuse_shared(settings, "pg_dump, which takes a consistent copy while others read and write")
+    backups.copy(sqlite_path(settings.database), arguments.file)
     print(f"wrote {arguments.file}")
 
 
 def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    _refuse_shared(settings, "pg_restore")
     database = sqlite_path(settings.database)
     kept = backups.restore(arguments.file, database)
     print(f"restored {database} from {arguments.file}" + (f"; what was there is now {kept}" if kept else ""))
+
+
+def _refuse_shared(settings: Settings, instead: str) -> None:
+    if is_shared(settings):
+        raise StartupError("PostgreSQL has commands of its own for this.", f"Use {instead}.")
 
 
 def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
@@ -168,7 +182,7 @@ def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[
 
 
 def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
-    found = _with_store(settings, projects.list_)
+    found = _with_store(settings, projects.list_, must_exist=True)
     _print_rows(arguments, found, lambda p: f"{p.project_id}  {_date(p.created_at)}  {p.name}", "projects")
 
 
@@ -182,7 +196,7 @@ def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str,
         print(json.dumps({"key_id": key_id, "key": secret, "project": arguments.project}))
     else:
         print(
-            f"{secret}\n\nIt opens the project {arguments.project!r} in {settings.database}.\n"
+            f"{secret}\n\nIt opens the project {arguments.project!r} in {settings.database_shown}.\n"
             f"This is the only time the key is shown. Revoke it with: threadkeep keys revoke {key_id}"
         )
 
@@ -192,11 +206,11 @@ def _keys_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, s
         state = f"revoked {_date(key.revoked_at)}" if key.revoked_at else "active"
         return f"{key.key_id}  {key.hint}  {_date(key.created_at)}  {state:18}  {key.project}  {key.name}".rstrip()
 
-    _print_rows(arguments, _with_store(settings, projects.list_keys), line, "keys")
+    _print_rows(arguments, _with_store(settings, projects.list_keys, must_exist=True), line, "keys")
 
 
 def _keys_revoke(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
-    _with_store(settings, lambda store: projects.revoke_key(store, arguments.key_id, _now()))
+    _with_store(settings, lambda store: projects.revoke_key(store, arguments.key_id, _now()), must_exist=True)
     print(f"revoked {arguments.key_id}")
 
 
@@ -204,12 +218,18 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
     values = {
         setting.name: "***" if setting.secret and getattr(settings, setting.name) else getattr(settings, setting.name)
         for setting in table()
-    }
+    } | {"database": settings.database_shown}
     if arguments.json:
         print(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
         return
     for name, value in values.items():
-        shown = ",".join(value) if isinstance(value, tuple) else str(value)
+        shown = (
+            ",".join(value)
+            if isinstance(value, tuple)
+            else str(value).lower()
+            if value in (True, False)
+            else str(value)
+        )
         print(f"{name:28}{shown or '-':44}{sources[name]}")
 
 
@@ -218,22 +238,30 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         project = await projects.find(store, arguments.project)
         ctx = Context(store, settings, project.project_id, time.time, IdSource())
         path, _, query_string = arguments.path.partition("?")
+        path = f"/{path.lstrip('/')}"
         found = RouteTable(strict=settings.strict).find(path)
         if found is None or "GET" not in found[0]:
-            raise NotFoundError(f"Invalid URL (GET {path})")
+            raise api.not_found({"method": "GET", "path": path})
         methods, path_ids = found
         return await methods["GET"].call(ctx, path_ids, query_string.encode(), b"", v1=False)
 
     try:
-        answer = _with_store(settings, work)
+        answer = _with_store(settings, work, must_exist=True)
     except APIError as error:
         print(json.dumps(error.body(), indent=2))
         sys.exit(1)
     print(json.dumps(json.loads(answer), indent=2, ensure_ascii=False))
 
 
-def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, migrated: bool = True) -> T:
+def _with_store(
+    settings: Settings, work: Callable[[Store], Awaitable[T]], *, migrated: bool = True, must_exist: bool = False
+) -> T:
     """Runs `work` on the open store, beside a server that may be using it too; a new database gets its schema."""
+    if must_exist and not is_shared(settings) and not sqlite_path(settings.database).exists():
+        raise StartupError(
+            f"There is no database at {sqlite_path(settings.database)}.",
+            "Name the right one with --database, or go to the folder where the server runs.",
+        )
 
     @asynccontextmanager
     async def opened() -> Any:
@@ -241,9 +269,7 @@ def _with_store(settings: Settings, work: Callable[[Store], Awaitable[T]], *, mi
         await store.open()
         try:
             if migrated:
-                if await store.read(migrate.version) == 0:
-                    await store.migrate()
-                await store.read(migrate.require_latest)
+                await migrate.prepare(store)
                 await projects.ensure_default(store, _now())
             yield store
         finally:

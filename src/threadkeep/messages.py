@@ -194,15 +194,14 @@ async def create(ctx: Context, thread_id: str, params: MessageCreateParams) -> S
 
 async def retrieve(ctx: Context, thread_id: str, message_id: str) -> Stored:
     """One message of the thread."""
-
-    def unit(tx: Transaction) -> Stored:
-        _require_thread(tx, ctx, thread_id)
-        row = tx.one(sql.retrieve_message, thread_id=thread_id, message_id=message_id)
-        if row is None:
-            raise NotFoundError.of("message", message_id)
-        return Stored(row[0])
-
-    return await ctx.store.read(unit)
+    row = await ctx.store.one(
+        sql.retrieve_message, thread_id=thread_id, project_id=ctx.project_id, message_id=message_id
+    )
+    if row is None:
+        raise NotFoundError.of("thread", thread_id)
+    if row[0] is None:
+        raise NotFoundError.of("message", message_id)
+    return Stored(row[0])
 
 
 async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page[Stored]:
@@ -217,7 +216,7 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
                 raise NotFoundError.of("message", message_id)
             return int(row[0])
 
-        window = Window.of(params, 0, BIGINT_MAX, locate)
+        window = Window.of(params, "msg", 0, BIGINT_MAX, locate)
         bounds = {"thread_id": thread_id, "low": window.low, "high": window.high, "limit": window.limit}
         if params.run_id:
             query = sql.list_messages_of_run_ascending if window.ascending else sql.list_messages_of_run_descending

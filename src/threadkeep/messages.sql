@@ -15,8 +15,10 @@ values (:thread_id, :seq, :message_id, :run_id, :shape, :body)
 -- name: find_thread
 select thread_id from threads where thread_id = :thread_id and project_id = :project_id
 
+-- No row: no such thread. A row with null: no such message in it.
 -- name: retrieve_message
-select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
+select (select body from messages where thread_id = :thread_id and message_id = :message_id) from threads
+where thread_id = :thread_id and project_id = :project_id
 
 -- name: take_message [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.

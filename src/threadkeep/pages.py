@@ -11,6 +11,8 @@ from typing import Annotated, Generic, Literal, TypeAlias, TypeVar
 
 from msgspec import Meta, Raw, Struct
 
+from threadkeep import ids
+
 T = TypeVar("T")
 Position = TypeVar("Position")
 
@@ -53,11 +55,21 @@ class Window(Struct, Generic[Position]):
 
     @classmethod
     def of(
-        cls, params: ListParams, lowest: Position, highest: Position, locate: Callable[[str], Position]
+        cls, params: ListParams, prefix: str, lowest: Position, highest: Position, locate: Callable[[str], Position]
     ) -> Window[Position]:
-        """The window of `params`; `locate` gives a cursor's position or raises `NotFoundError`."""
-        after = locate(params.after) if params.after else None
-        before = locate(params.before) if params.before else None
+        """The window of `params`; `locate` gives a cursor's position or raises `NotFoundError`.
+
+        `prefix` is what the ids of the list begin with.
+        """
+
+        def position(name: str, cursor: str | None) -> Position | None:
+            if not cursor:
+                return None
+            ids.check(name, cursor, prefix)
+            return locate(cursor)
+
+        after = position("after", params.after)
+        before = position("before", params.before)
         ascending = params.order == "asc"
         low, high = (after, before) if ascending else (before, after)
         # With `before` alone the page is the one nearest the cursor: scan away from it, then turn the page round.

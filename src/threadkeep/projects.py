@@ -136,6 +136,19 @@ async def revoke_key(store: Store, key_id: str, now: int) -> None:
     await store.write(unit)
 
 
+async def require_not_known(store: Store, secret: str) -> None:
+    """Raises `StartupError` when the one key of the settings is a key of the database already.
+
+    It would open the project `default` whatever project it was made for, and even when it is revoked.
+    """
+    row = await store.one(sql.find_key_by_hash, hash=hash_of(secret))
+    if row:
+        raise StartupError(
+            f"THREADKEEP_API_KEY holds the key {row[0]}, which the database knows already.",
+            "Leave THREADKEEP_API_KEY out: keys made with `threadkeep keys create` work without it.",
+        )
+
+
 async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKeys:
     """The keys that open a door now; `known` itself when nothing changed since."""
 

@@ -23,6 +23,9 @@ update api_keys set revoked_at = :revoked_at where key_id = :key_id and revoked_
 -- name: find_key
 select key_id from api_keys where key_id = :key_id
 
+-- name: find_key_by_hash
+select key_id from api_keys where hash = :hash
+
 -- name: list_usable_keys
 select hash, project_id from api_keys where revoked_at is null
 

@@ -81,6 +81,11 @@ class ToolResources(Struct, omit_defaults=True):
             for index, helper in enumerate(search.vector_stores or ()):
                 _check_all(f"{at}.file_search.vector_stores[{index}].file_ids", helper.file_ids or (), "file")
 
+    @property
+    def makes_vector_store(self) -> bool:
+        """Whether a vector store is to be made."""
+        return bool(self.file_search and self.file_search.vector_stores)
+
     def replaced_by(self, patch: ToolResources) -> ToolResources:
         """Modify: each tool that `patch` names gets the patch's resources, the others keep theirs."""
         return ToolResources(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -56,7 +57,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
     listener = bind(settings)
 
     def serve(announce: Callable[[str], None]) -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(settings, listener, announce))
 
     try:
@@ -89,8 +90,9 @@ def create_server(app: Threadkeep, when_listening: Callable[[], None]) -> Server
             date_header=True,
             proxy_headers=bool(settings.forwarded_allow_ips),
             forwarded_allow_ips=list(settings.forwarded_allow_ips),
-            timeout_keep_alive=int(settings.keep_alive_s),
-            timeout_graceful_shutdown=int(settings.shutdown_timeout_s),
+            # Fractions of a second work too.
+            timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=settings.shutdown_timeout_s,  # type: ignore[arg-type]
             backlog=BACKLOG,
         ),
         when_listening,
@@ -126,10 +128,15 @@ def bind(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    except socket.gaierror:
         raise StartupError(
-            f"Cannot listen on {settings.host} port {settings.port}: {why}.", "Choose another with --port."
+            f"There is no address {settings.host!r} to listen on.", "Choose another with --host."
+        ) from None
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        raise StartupError(
+            f"Cannot listen on {settings.host} port {settings.port}: {os.strerror(error.errno or 0)}.",
+            "Choose another with --port, or THREADKEEP_PORT." if in_use else "Choose another with --host.",
         ) from None
     return listener
 
@@ -138,11 +145,15 @@ def _bind_unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         _remove_dead_socket(path)
-        listener.bind(str(path))
-        path.chmod(0o600)
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
         listener.listen(BACKLOG)
     except OSError as error:
-        raise StartupError(f"Cannot listen on {path}: {os.strerror(error.errno or 0)}.") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise StartupError(f"Cannot listen on {path}: {why}.", "Choose another with --uds.") from None
     return listener
 
 
@@ -165,22 +176,26 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str
         host, port = listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         curl = "curl"
-    authorization = "" if is_open else ' -H "Authorization: Bearer $THREADKEEP_API_KEY"'
+    headers = "" if is_open else ' -H "Authorization: Bearer $THREADKEEP_KEY"'
+    if settings.strict:
+        headers += ' -H "OpenAI-Beta: assistants=v2"'
     keys = "none needed: only programs on this machine can connect" if is_open else "needed"
     return "\n".join(
         [
-            f"  database  {settings.database}",
+            f"  database  {settings.database_shown}",
             f"  api       {address}/v1" + (f"  (socket {settings.uds})" if settings.uds else ""),
             f"  docs      {address}/docs",
             f"  key       {keys}",
+            *(["  mode      strict: refuses what the original refused"] if settings.strict else []),
             "",
             "Try it:",
-            f'  {curl} {address}/v1/threads{authorization} -d \'{{"metadata": {{"user": "me"}}}}\'',
+            f'  {curl} {address}/v1/threads{headers} -d \'{{"metadata": {{"user": "me"}}}}\'',
         ]
     )
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop that serves: uvloop's."""
     import uvloop  # noqa: PLC0415 - commands that do not serve do not pay for it
 
     return uvloop.new_event_loop

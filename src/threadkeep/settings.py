@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import ipaddress
 import math
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,12 @@ from typing import Any
 from threadkeep.errors import StartupError
 
 ENV_PREFIX = "THREADKEEP_"
+ZERO_MEANS_SOMETHING = {"port", "postgres_statements_cached"}
+PORT_MAX = 65_535
+# How alike an unknown variable and a setting must be to be taken for a slip.
+SLIP = 0.75
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
+_PASSWORD = re.compile(r"(://[^/@]*:)[^/@]*@")
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
@@ -70,7 +78,17 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """Whether only programs on this machine can connect."""
-        return bool(self.uds) or self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        if self.uds or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def database_shown(self) -> str:
+        """The database without its password, for banners and messages."""
+        return _PASSWORD.sub(r"\1***@", self.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +117,7 @@ class Described:
             if self.type is bool:
                 return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
             if self.type in (int, float):
-                return self._not_negative(self.type(text), source)
+                return self._in_range(self.type(text), source)
         except (KeyError, ValueError, OverflowError):
             raise StartupError(
                 f"{source}: {text!r} is not {self.kind}.", f"Give {self.kind}, such as {self.spelled_default}."
@@ -116,10 +134,12 @@ class Described:
             value = float(value)
         if type(value) is not self.type:
             raise StartupError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
-        return self._not_negative(value, source) if self.type in (int, float) else value
+        return self._in_range(value, source) if self.type in (int, float) else value
 
-    def _not_negative(self, number: float, source: str) -> float:
-        if not 0 <= number < math.inf:
+    def _in_range(self, number: float, source: str) -> float:
+        maximum = PORT_MAX if self.name == "port" else math.inf
+        positive = number > 0 or (number == 0 and self.name in ZERO_MEANS_SOMETHING)
+        if not (positive and number <= maximum and number != math.inf):
             raise StartupError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
         return number
 
@@ -152,27 +172,66 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "")
     from_file = _read_file(path) if path else {}
     for setting in table():
         name = setting.name
-        secret_file = environ.get(f"{setting.variable}_FILE", "") if setting.secret else ""
+        secret_file = environ.get(f"{setting.variable}_FILE") if setting.secret else None
         if name in flags:
             sources[name] = setting.flag
             values[name] = setting.parse(flags[name], setting.flag)
         elif setting.variable in environ:
             sources[name] = setting.variable
             values[name] = setting.parse(environ[setting.variable], setting.variable)
-        elif secret_file:
+        elif secret_file is not None:
             sources[name] = f"{setting.variable}_FILE"
-            values[name] = _read_text(secret_file).strip()
+            values[name] = _read_text(secret_file)
         elif name in from_file:
             sources[name] = path
             values[name] = setting.check(from_file[name], path)
         else:
             sources[name] = "default"
-    return Settings(**values), sources
+        if setting.secret and name in values:
+            values[name] = _not_blank(values[name], sources[name])
+    _refuse_slips(environ)
+    settings = Settings(**values)
+    _check_addresses(settings, sources)
+    return settings, sources
+
+
+def _not_blank(secret: str, source: str) -> str:
+    if not secret.strip():
+        # An empty key would open the server to everyone who thinks it is closed.
+        raise StartupError(f"{source} is empty.", "Leave it out, or put a key there.")
+    return secret.strip()
+
+
+def _refuse_slips(environ: Mapping[str, str]) -> None:
+    known = [setting.name.upper() for setting in table()]
+    for variable in environ:
+        name = variable.removeprefix(ENV_PREFIX)
+        if name == variable or name in known:
+            continue
+        if near := difflib.get_close_matches(name, known, n=1, cutoff=SLIP):
+            raise StartupError(f"There is no setting {variable}.", f"Did you mean {ENV_PREFIX}{near[0]}?")
+
+
+def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
+    for origin in settings.cors_origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise StartupError(
+                f"{sources['cors_origins']}: {origin!r} is not an origin.", "Give one such as https://app.example.com."
+            )
+    for address in settings.forwarded_allow_ips:
+        try:
+            _ = address == "*" or ipaddress.ip_network(address)
+        except ValueError:
+            raise StartupError(
+                f"{sources['forwarded_allow_ips']}: {address!r} is not an address.", "Give one such as 127.0.0.1."
+            ) from None
 
 
 def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise StartupError(f"{path} is not UTF-8 text.") from None
     except OSError as error:
         raise StartupError(f"Cannot read {path}: {os.strerror(error.errno or 0)}.") from None
 

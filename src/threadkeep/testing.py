@@ -83,7 +83,8 @@ def _serve(app: Threadkeep) -> Iterator[RunningServer]:
 
     def run_in_thread() -> None:
         try:
-            asyncio.run(run())
+            with asyncio.Runner(loop_factory=server.loop_factory()) as runner:
+                runner.run(run())
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             outcome.insert(0, error)
         finally:

@@ -29,6 +29,7 @@ STRICT_MESSAGES_MAX = 32
 REMEMBERED_S = 24 * 3600
 FORGOTTEN_AT_ONCE = 500
 FIRST_COUNT = 64
+LAST_COUNT = 4096
 
 
 class Thread(Struct, kw_only=True):
@@ -107,14 +108,10 @@ async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
 
 async def retrieve(ctx: Context, thread_id: str) -> Stored:
     """One thread."""
-
-    def unit(tx: Transaction) -> Stored:
-        row = tx.one(sql.retrieve_thread, thread_id=thread_id, project_id=ctx.project_id)
-        if row is None:
-            raise NotFoundError.of("thread", thread_id)
-        return Stored(row[0])
-
-    return await ctx.store.read(unit)
+    row = await ctx.store.one(sql.retrieve_thread, thread_id=thread_id, project_id=ctx.project_id)
+    if row is None:
+        raise NotFoundError.of("thread", thread_id)
+    return Stored(row[0])
 
 
 async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
@@ -133,7 +130,7 @@ async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
                 raise NotFoundError.of("thread", thread_id)
             return int(row[0]), thread_id
 
-        window = Window.of(params, (-1, ""), (BIGINT_MAX, ""), locate)
+        window = Window.of(params, "thread", (-1, ""), (BIGINT_MAX, ""), locate)
         bounds = {
             "project_id": ctx.project_id,
             "low_at": window.low[0],
@@ -156,6 +153,8 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
     """Merges `metadata` and replaces the resources of each tool that `tool_resources` names."""
     if params.tool_resources:
         params.tool_resources.check()
+        if ctx.settings.strict and params.tool_resources.makes_vector_store:
+            raise invalid.unknown_parameter("tool_resources.file_search.vector_stores")
 
     def unit(tx: Transaction) -> bytes:
         row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)
@@ -246,13 +245,14 @@ def _set_metadata(tx: Transaction, project_id: str, thread: Thread, before: dict
 def _rarest_first(tx: Transaction, project_id: str, filters: dict[str, str]) -> list[tuple[str, str]]:
     """The filters, the one that fewest threads match in front: the list walks that one and probes the others.
 
-    All are counted up to a bound that grows until one stays under it, so the cost is that of the rarest.
+    All are counted up to a bound that grows until one stays under it, so the cost is that of the rarest. Where all are
+    common, counting on would cost more than any order of the filters can save.
     """
     pairs = list(filters.items())
     if len(pairs) > PAIRS_MAX:
         raise invalid.too_many_properties("metadata", PAIRS_MAX, len(pairs))
     bound = FIRST_COUNT
-    while len(pairs) > 1:
+    while len(pairs) > 1 and bound <= LAST_COUNT:
         for pair in pairs:
             row = tx.one(sql.count_threads_by_metadata, project_id=project_id, key=pair[0], value=pair[1], limit=bound)
             if row and row[0] < bound:

@@ -83,7 +83,10 @@ class Api:
             v1 = dialect.is_v1(headers.get(b"openai-beta"), strict=self._settings.strict)
             takes_body = exchange.scope["method"] not in _NO_BODY_METHODS
             body = await self._bodies.read(receive, headers) if takes_body else b""
-            return 200, await endpoint.call(ctx, path_ids, exchange.scope["query_string"], body, v1=v1), []
+            try:
+                return 200, await endpoint.call(ctx, path_ids, exchange.scope["query_string"], body, v1=v1), []
+            finally:
+                self._bodies.release(body)
         except APIError as error:
             return render(error)
         except ClientGoneError:

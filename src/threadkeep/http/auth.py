@@ -45,6 +45,8 @@ class Authenticator:
         """Reads the keys and begins to watch them."""
         default = await projects.ensure_default(self._store, now)
         self._default = self._context_of(default.project_id)
+        if self._settings.api_key:
+            await projects.require_not_known(self._store, self._settings.api_key)
         self._take(await projects.usable_keys(self._store))
         self._watching = asyncio.create_task(self._watch())
 
@@ -68,7 +70,7 @@ class Authenticator:
         key = _key_of(headers)
         hashed = hashlib.sha256(key).digest()
         context = self._contexts.get(hashed)
-        if context is not None:
+        if context is not None and key:
             return context
         if self.is_open:
             self._refuse_outsiders(headers)
@@ -119,7 +121,7 @@ class Authenticator:
         self._keys = keys
         contexts = {bytes.fromhex(key): self._context_of(project) for key, project in keys.project_of_hash.items()}
         if self._settings.api_key:
-            contexts[hashlib.sha256(self._settings.api_key.strip().encode()).digest()] = self._default
+            contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
         self._contexts = contexts
 
     async def look(self) -> None:
@@ -136,6 +138,9 @@ class Authenticator:
                 await self.look()
             except APIError as error:
                 log.warning("cannot look for changed keys, will try again: %s", error)
+            except Exception:
+                # Without this task a revoked key would work for ever.
+                log.exception("cannot look for changed keys, will try again")
 
 
 def _key_of(headers: Headers) -> bytes:

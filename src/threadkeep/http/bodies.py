@@ -14,8 +14,12 @@ class ClientGoneError(Exception):
     """The client went away before its request was complete; there is nobody to answer."""
 
 
+# Smaller bodies are not counted: with the limit on connections they are bounded anyway.
+COUNTED_FROM_BYTES = 64 * 1024
+
+
 class BodyReader:
-    """Reads bodies of at most `bytes_max`, and of at most `all_bytes_max` together."""
+    """Reads bodies of at most `bytes_max`, and of at most `all_bytes_max` together until they are released."""
 
     def __init__(self, bytes_max: int, all_bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -23,12 +27,15 @@ class BodyReader:
         self._bytes_held = 0
 
     async def read(self, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
-        """The whole body. Raises `RequestTooLargeError`, `OverloadedError` or `ClientGoneError`."""
+        """The whole body, to be given to `release` when the request is answered.
+
+        Raises `RequestTooLargeError`, `OverloadedError` or `ClientGoneError`.
+        """
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         first: bytes = message.get("body", b"")
-        if not message.get("more_body", False) and len(first) <= self._bytes_max:
+        if not message.get("more_body", False) and len(first) <= min(self._bytes_max, COUNTED_FROM_BYTES):
             return first
         return await self._read_on(receive, first, more=message.get("more_body", False), headers=headers)
 
@@ -48,6 +55,8 @@ class BodyReader:
                         "The server is overloaded: it holds too many large requests. Try again shortly."
                     )
                 if not more:
+                    if held > COUNTED_FROM_BYTES:
+                        held = 0
                     return bytes(body)
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -56,6 +65,11 @@ class BodyReader:
                 more = message.get("more_body", False)
         finally:
             self._bytes_held -= held
+
+    def release(self, body: bytes) -> None:
+        """Takes a body out of the count."""
+        if len(body) > COUNTED_FROM_BYTES:
+            self._bytes_held -= len(body)
 
     async def _drain(self, receive: Receive, expected: int, *, more: bool) -> None:
         """Lets a body that is not far over the limit arrive: most clients read no answer before they have sent all."""

@@ -10,6 +10,7 @@ import msgspec
 
 from threadkeep import ids, invalid
 from threadkeep.context import Context
+from threadkeep.errors import BadRequestError
 from threadkeep.http import dialect, query, validation
 
 _encode = msgspec.json.Encoder().encode
@@ -63,7 +64,8 @@ class Endpoint:
             body = body if body and not body.isspace() else b"{}"
             return self._decode(dialect.body_from_v1(body) if v1 else body)
         if self.route.query is not None:
-            return query.parse(query_string, self.route.query, strict=self._strict)
+            # What is ours has no old clients to be patient with: a misspelt filter must not list everything.
+            return query.parse(query_string, self.route.query, strict=self._strict or self.route.ours)
         return None
 
     def _decode(self, body: bytes) -> Any:
@@ -85,4 +87,5 @@ class Endpoint:
 
     def _refusal(self, body: bytes) -> Exception:
         error = validation.explain(validation.parse(body), self.route.body, strict=self._strict)
-        return error or RuntimeError(f"{self.name}: the decoder and the explanation disagree")
+        # The decoder stops at the first of two values for one name, the second look sees the last.
+        return error or BadRequestError("Invalid request body: a property is given twice.")

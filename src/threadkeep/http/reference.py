@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from typing import Any
 
@@ -24,12 +25,17 @@ font-size: .78rem; } .muted { opacity: .75; }
 """
 
 
-def page(document: dict[str, Any]) -> str:
-    """The whole page for an OpenAPI document."""
+_CODE = re.compile(r"`([^`]+)`")
+# How a generic type is spelled in the name of its schema.
+_GENERIC = re.compile(r"^(\w+)_(\w+)_$")
+
+
+def page(document: dict[str, Any], url: str) -> str:
+    """The whole page for an OpenAPI document; `url` is where the server is."""
     operations: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            html = _operation(document, method.upper(), path, operation)
+            html = _operation(document, method.upper(), path, operation, _curl(method.upper(), url + path, operation))
             operations.setdefault(operation["tags"][0], []).append(html)
     sections = "".join(
         f'<section id="{tag}"><h2>{tag}</h2>{"".join(items)}</section>' for tag, items in operations.items()
@@ -47,10 +53,10 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
-def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any], curl: str) -> str:
     ours = " <span class=ours>ours</span>" if operation["x-ours"] else ""
     parameters = "".join(
-        _row(parameter["name"], parameter["in"], parameter["schema"], required=parameter["required"])
+        _row(_shown_name(parameter), parameter["in"], parameter["schema"], required=parameter["required"])
         for parameter in operation["parameters"]
     )
     body = operation.get("requestBody")
@@ -59,11 +65,20 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
     return (
         f"<details id='{escape(operation['operationId'])}'><summary><code><span class=method>{method}</span>"
         f"{escape(path)}</code> <span class=muted>{escape(operation['summary'])}</span>{ours}</summary><div>"
-        f"<p>{escape(operation['description'])}</p>"
+        f"<p>{_prose(operation['description'])}</p>"
         + (f"<table><tr><th>Parameter<th>In<th>Type</tr>{parameters}{fields}</table>" if parameters or fields else "")
         + f"<p>Answers {_type(answer)}.</p>"
-        f"<pre>{escape(_curl(method, path, has_body=body is not None))}</pre></div></details>"
+        f"<pre>{escape(curl)}</pre></div></details>"
     )
+
+
+def _shown_name(parameter: dict[str, Any]) -> str:
+    return f"{parameter['name']}[key]" if parameter.get("style") == "deepObject" else str(parameter["name"])
+
+
+def _prose(text: str) -> str:
+    """A docstring as HTML: what stands in backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _fields(document: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -76,28 +91,31 @@ def _fields(document: dict[str, Any], schema: dict[str, Any]) -> str:
 
 def _row(name: str, where: str, schema: dict[str, Any], *, required: bool) -> str:
     needed = " <span class=muted>required</span>" if required else ""
-    return f"<tr><td><code>{escape(name)}</code>{needed}<td>{where}<td>{_type(schema)}</tr>"
+    place = f"<td>{where}" if where else ""
+    return f"<tr><td><code>{escape(name)}</code>{needed}{place}<td>{_type(schema)}{_limits_of_enum(schema)}</tr>"
+
+
+def _limits_of_enum(schema: dict[str, Any]) -> str:
+    return _limits(schema) if "enum" in schema else ""
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(field)}</code><td>{_type(kind)}</tr>"
+        _row(field, "", kind, required=field in schema.get("required", []))
         for field, kind in schema.get("properties", {}).items()
     )
     title = escape(schema.get("title", name))
-    return (
-        f"<details id='{escape(name)}'><summary><code>{title}</code></summary>"
-        f"<div><table>{rows}</table></div></details>"
-    )
+    return f"<h3 id='{escape(name)}'><code>{title}</code></h3><table>{rows}</table>"
 
 
 def _type(schema: dict[str, Any]) -> str:
     """A schema in a few words, with links to the objects on this page."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return f"<a href='#{escape(name)}'>{escape(name)}</a>"
+        shown = _GENERIC.sub(r"\1[\2]", name)
+        return f"<a href='#{escape(name)}'>{escape(shown)}</a>"
     if options := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(_type(option) for option in options)
+        return " or ".join(dict.fromkeys(word for option in options for word in _type(option).split(" or ")))
     if "enum" in schema:
         return ", ".join(f"<code>{escape(json.dumps(value))}</code>" for value in schema["enum"])
     kind = schema.get("type", "any")
@@ -126,10 +144,12 @@ def _limits(schema: dict[str, Any]) -> str:
     return f" <span class=muted>({', '.join(limits)})</span>" if limits else ""
 
 
-def _curl(method: str, path: str, *, has_body: bool) -> str:
+def _curl(method: str, url: str, operation: dict[str, Any]) -> str:
     verb = "" if method in {"GET", "POST"} else f" -X {method}"
-    lines = [f'curl{verb} "$THREADKEEP_URL{path}"', '  -H "Authorization: Bearer $THREADKEEP_API_KEY"']
-    if has_body:
-        body = '{"role": "user", "content": "Hello"}' if path.endswith("/messages") else '{"metadata": {"user": "me"}}'
+    filters = [p for p in operation["parameters"] if p.get("style") == "deepObject"]
+    query = f"?{filters[0]['name']}[user]=me" if filters else ""
+    lines = [f'curl{" -g" if query else ""}{verb} "{url}{query}"', '  -H "Authorization: Bearer $THREADKEEP_KEY"']
+    if "requestBody" in operation:
+        body = '{"role": "user", "content": "Hello"}' if url.endswith("/messages") else '{"metadata": {"user": "me"}}'
         lines.append(f"  -H \"Content-Type: application/json\" -d '{body}'")
     return " \\\n".join(lines)

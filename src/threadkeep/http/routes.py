@@ -93,6 +93,8 @@ ROUTES = (
 )
 
 VERSION_PREFIX = "/v1"
+# Addresses of the original that are not served yet, and must not be taken for an id in that place.
+RESERVED = (["threads", "runs"],)
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]
 
@@ -108,11 +110,11 @@ class RouteTable:
 
     def find(self, path: str) -> tuple[dict[str, Endpoint], list[str]] | None:
         """The endpoints at `path` by method, and the ids in it; None when no route has that shape."""
-        parts = path.split("/")[1:]
-        if parts[0] == "v1":
-            del parts[0]
-        methods = self._methods_of_shape.get(_shape(parts))
-        return (methods, parts[1::2]) if methods else None
+        parts = path.removeprefix(VERSION_PREFIX).split("/")
+        if parts[0] or parts[1:] in RESERVED:
+            return None
+        methods = self._methods_of_shape.get(_shape(parts[1:]))
+        return (methods, parts[2::2]) if methods else None
 
 
 def _shape(parts: list[str]) -> Shape:

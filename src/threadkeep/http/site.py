@@ -33,8 +33,8 @@ def create_site(ping: Callable[[], Awaitable[None]]) -> Starlette:
     async def description(_: Request) -> Response:
         return _json(openapi.document())
 
-    async def docs(_: Request) -> Response:
-        page = HTMLResponse(reference.page(openapi.document()))
+    async def docs(request: Request) -> Response:
+        page = HTMLResponse(reference.page(openapi.document(), str(request.base_url).rstrip("/")))
         page.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
         return page
 

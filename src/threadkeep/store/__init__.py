@@ -15,12 +15,13 @@ POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 def sqlite_path(database: str) -> Path:
     """The file that a `sqlite:///` URL names. Raises `StartupError` for any other URL."""
-    if not database.startswith(SQLITE_PREFIX) or database == SQLITE_PREFIX:
+    path = database.removeprefix(SQLITE_PREFIX)
+    if not database.startswith(SQLITE_PREFIX) or path in {"", ":memory:"} or "?" in path:
         raise StartupError(
             f"Cannot use the database {database!r}.",
             "Give sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name.",
         )
-    return Path(database.removeprefix(SQLITE_PREFIX))
+    return Path(path)
 
 
 def is_shared(settings: Settings) -> bool:

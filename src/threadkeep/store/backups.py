@@ -12,23 +12,28 @@ from threadkeep.errors import StartupError
 from threadkeep.store import files
 
 SIDE_FILES = ("-wal", "-shm")
+BUSY_TIMEOUT_MS = 2000
 
 
 def copy(source: Path, destination: Path) -> None:
     """Writes a consistent, compact copy of `source` to a new file while others read and write `source`."""
+    if not source.is_file():
+        raise StartupError(f"There is no database at {source}.")
     if destination.exists():
         raise StartupError(f"{destination} exists already.", "Give a new name.")
-    partial = destination.with_name(destination.name + ".partial")
-    partial.unlink(missing_ok=True)
-    files.make_private(partial)
-    connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
+    if not destination.parent.is_dir():
+        raise StartupError(f"There is no folder {destination.parent}.")
+    partial = _partial(destination)
     try:
-        connection.execute("vacuum into ?", (str(partial),))
+        connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.execute("vacuum into ?", (str(partial),))
+        finally:
+            connection.close()
     except apsw.Error as error:
         partial.unlink(missing_ok=True)
-        raise StartupError(f"Cannot write {destination}: {error}.") from None
-    finally:
-        connection.close()
+        raise StartupError(f"Cannot copy {source} to {destination}: {error}.") from None
     _sync(partial)
     partial.rename(destination)
     _sync(destination.parent)
@@ -37,52 +42,93 @@ def copy(source: Path, destination: Path) -> None:
 def restore(backup: Path, database: Path) -> Path | None:
     """Puts the copy `backup` in the place of `database`; gives the new name of the file that was there, if any.
 
-    Raises `StartupError` when the copy is damaged or a server is using the database.
+    Raises `StartupError` when the copy is damaged or the database is in use.
     """
     _check(backup)
     files.make_private(database)
     lock = files.ServingLock(database)
     try:
-        partial = database.with_name(database.name + ".partial")
-        partial.unlink(missing_ok=True)
-        copy(backup, partial)
-        kept = _set_aside(database)
-        partial.rename(database)
-        _sync(database.parent)
-        return kept
+        fresh = database.with_name(database.name + ".restoring")
+        fresh.unlink(missing_ok=True)
+        copy(backup, fresh)
+        return _replace(database, fresh)
     finally:
         lock.release()
 
 
+def _partial(destination: Path) -> Path:
+    """An empty private file beside `destination`, which gets its name when it is whole."""
+    partial = destination.with_name(destination.name + ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise StartupError(f"Cannot write {destination}: {os.strerror(error.errno or 0)}.") from None
+    return partial
+
+
 def _check(backup: Path) -> None:
     if not backup.is_file():
-        raise StartupError(f"There is no file {backup}.")
-    connection = apsw.Connection(str(backup), flags=apsw.SQLITE_OPEN_READONLY)
+        raise StartupError(f"There is no file at {backup}.")
     try:
-        verdict = connection.pragma("quick_check")
-        ours = connection.table_exists("main", "migrations")
-    except apsw.Error as error:
-        raise StartupError(f"{backup} is not a usable copy: {error}.") from None
-    finally:
-        connection.close()
-    if verdict != "ok" or not ours:
+        connection = apsw.Connection(str(backup), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            usable = connection.pragma("quick_check") == "ok" and connection.table_exists("main", "migrations")
+        finally:
+            connection.close()
+    except apsw.Error:
+        usable = False
+    if not usable:
         raise StartupError(f"{backup} is not a usable copy of a Threadkeep database.")
 
 
-def _set_aside(database: Path) -> Path | None:
-    """Keeps the present database under another name; an empty one is just removed."""
+def _replace(database: Path, fresh: Path) -> Path | None:
+    """Renames `fresh` to `database` in one step; what was there keeps all its data under another name."""
     connection = apsw.Connection(str(database))
-    empty = not connection.table_exists("main", "migrations")
-    # Closing the last connection empties the write-ahead log into the file.
-    connection.close()
-    for suffix in SIDE_FILES:
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
-    if empty:
-        database.unlink()
-        return None
-    kept = database.with_name(f"{database.name}.before-restore-{int(time.time())}")
-    database.rename(kept)
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        kept = _unused_name(database) if _hold(connection) else None
+        # Held until the new file is in place, so that no command writes into the old one meanwhile.
+        if kept:
+            kept.hardlink_to(database)
+        _clear_side_files(database, kept)
+        fresh.replace(database)
+    except apsw.BusyError:
+        fresh.unlink()
+        raise StartupError(f"The database {database} is in use.", "Wait for the other command to finish.") from None
+    finally:
+        connection.close()
+    _sync(database.parent)
     return kept
+
+
+def _hold(connection: apsw.Connection) -> bool:
+    """Empties the log into the file and keeps others from writing; gives whether the file holds anything."""
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        connection.execute("begin immediate")
+        return connection.table_exists("main", "migrations")
+    except apsw.BusyError:
+        raise
+    except apsw.Error:
+        # Damaged: it is kept as it is.
+        return True
+
+
+def _clear_side_files(database: Path, kept: Path | None) -> None:
+    """The old log must not be taken for the new file's. What a damaged database's log still holds is kept with it."""
+    for suffix in SIDE_FILES:
+        side_file = database.with_name(database.name + suffix)
+        if kept and side_file.exists() and side_file.stat().st_size:
+            side_file.rename(kept.with_name(kept.name + suffix))
+        else:
+            side_file.unlink(missing_ok=True)
+
+
+def _unused_name(database: Path) -> Path:
+    stem = f"{database.name}.before-restore-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = (database.with_name(f"{stem}-{number}") for number in range(2, 1000))
+    return next(path for path in (database.with_name(stem), *numbered) if not path.exists())
 
 
 def _sync(path: Path) -> None:

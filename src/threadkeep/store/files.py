@@ -22,12 +22,25 @@ def make_private(path: Path) -> None:
         ) from None
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`: device and inode, None when there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class ServingLock:
     """Held by the one process that serves a database file; the system lets go of it when the process dies."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + ".lock")
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # The real path, so that a symbolic link is no way around it.
+        real = path.resolve()
+        try:
+            self._file = os.open(real.with_name(real.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(f"Cannot lock the database {path}: {os.strerror(error.errno or 0)}.") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

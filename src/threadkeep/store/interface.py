@@ -43,6 +43,12 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finishes what is queued and lets go of the database."""
 
+    async def ping(self) -> None:
+        """Raises `APIError` unless the database answers and can be used."""
+
+    async def one(self, query: Query, **parameters: Any) -> Row | None:
+        """The first row of one query, which is its own snapshot: what `read` with `tx.one` gives, for less."""
+
     async def read(self, unit: Callable[[Transaction], T]) -> T:
         """Runs `unit` on one consistent snapshot."""
 
@@ -57,6 +63,3 @@ class Store(Protocol):
 
     async def checkpoint(self) -> None:
         """Moves all that is committed into the main file, so that deleted text is gone from every file."""
-
-    async def backup(self, destination: str) -> None:
-        """Writes a consistent copy to `destination` while others read and write."""

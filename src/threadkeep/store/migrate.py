@@ -13,7 +13,7 @@ from importlib import resources
 
 from threadkeep.errors import StartupError
 from threadkeep.store import queries
-from threadkeep.store.interface import Transaction
+from threadkeep.store.interface import Store, Transaction
 from threadkeep.store.queries import Query
 
 sql = queries.load("store/migrate")
@@ -53,12 +53,12 @@ MIGRATIONS = _load()
 LATEST = MIGRATIONS[-1].version
 
 
-def version(tx: Transaction) -> int:
-    """The schema's version, 0 for an empty database. Raises `StartupError` for a database that is not ours to use."""
+def version(tx: Transaction) -> int | None:
+    """The schema's version, None for an empty database. Raises `StartupError` for one that is not ours to use."""
     if tx.one(sql.find_migrations_table) is None:
         if tx.one(sql.find_any_table) is not None:
             raise StartupError("The database holds other tables: it is not a Threadkeep database.")
-        return 0
+        return None
     applied = tx.all(sql.list_migrations)
     needed = max((compatible_from for _, compatible_from in applied), default=0)
     if needed > LATEST:
@@ -71,10 +71,10 @@ def version(tx: Transaction) -> int:
 
 def apply(tx: Transaction) -> list[str]:
     """Applies what is missing; a unit of work, so all of it or nothing. Gives the names of what was applied."""
-    if version(tx) == 0 and tx.one(sql.find_migrations_table) is None:
+    if version(tx) is None:
         tx.run(sql.create_migrations)
     tx.run(sql.hold_migrations)
-    current = version(tx)
+    current = version(tx) or 0
     missing = [migration for migration in MIGRATIONS if migration.version > current]
     for migration in missing:
         for statement in migration.statements:
@@ -88,9 +88,16 @@ def apply(tx: Transaction) -> list[str]:
     return [f"{migration.version:04}_{migration.name}" for migration in missing]
 
 
+async def prepare(store: Store) -> None:
+    """Gives a new database its schema; raises `StartupError` unless the schema is one this program can use."""
+    if await store.read(version) is None:
+        await store.migrate()
+    await store.read(require_latest)
+
+
 def require_latest(tx: Transaction) -> None:
     """Raises `StartupError` unless the schema has every migration this program knows."""
-    current = version(tx)
+    current = version(tx) or 0
     if current < LATEST:
         raise StartupError(
             f"The database has schema {current}; this program needs schema {LATEST}.",

@@ -116,15 +116,21 @@ class PostgresStore:
         await self._idle.wait()
         await self._pool.close()
 
+    async def ping(self) -> None:
+        await self.read(migrate.version)
+
+    async def one(self, query: Query, **parameters: Any) -> Row | None:
+        return await self._run(lambda: self._fetch_one(query, parameters))
+
     async def read(self, unit: Callable[[Transaction], T]) -> T:
-        return await self._run(unit, BEGIN_READ)
+        return await self._run(lambda: self._in_transaction(unit, BEGIN_READ))
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         if self._writes >= self._queue_max:
             raise OverloadedError("The server is overloaded: too many writes are waiting. Try again shortly.")
         self._writes += 1
         try:
-            return await self._run(unit, BEGIN_WRITE)
+            return await self._run(lambda: self._in_transaction(unit, BEGIN_WRITE))
         finally:
             self._writes -= 1
 
@@ -138,26 +144,20 @@ class PostgresStore:
     async def checkpoint(self) -> None:
         """PostgreSQL does this by itself."""
 
-    async def backup(self, destination: str) -> None:
-        raise StartupError(
-            f"PostgreSQL makes its own copies; {destination} was not written.",
-            "Use pg_dump, which takes a consistent copy while others read and write.",
-        )
-
-    async def _run(self, unit: Callable[[Transaction], T], begin: str) -> T:
+    async def _run(self, work: Callable[[], Awaitable[T]]) -> T:
         self._units += 1
         self._idle.clear()
         try:
-            return await self._try(unit, begin)
+            return await self._try(work)
         finally:
             self._units -= 1
             if not self._units:
                 self._idle.set()
 
-    async def _try(self, unit: Callable[[Transaction], T], begin: str) -> T:
+    async def _try(self, work: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(unit, begin)
+                return await work()
             except (*CONFLICTS, *LOST_CONNECTIONS) as error:
                 if attempt == ATTEMPTS:
                     raise _unavailable(error) from error
@@ -168,7 +168,14 @@ class PostgresStore:
                 raise _unavailable(error) from error
         raise AssertionError
 
-    async def _attempt(self, unit: Callable[[Transaction], T], begin: str) -> T:
+    async def _fetch_one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
+        sql, names = _positional(query)
+        arguments = map(parameters.__getitem__, names)
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+            return None if row is None else tuple(row)
+
+    async def _in_transaction(self, unit: Callable[[Transaction], T], begin: str) -> T:
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
                 await connection.execute(begin)

@@ -9,73 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
 
 from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError
-from threadkeep.store import backups, files, migrate
+from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
 from threadkeep.store.interface import Row, Transaction
 from threadkeep.store.queries import Query
+from threadkeep.store.sqlite_reader import STORAGE_ERRORS, LongReaders, Reader, SqliteTransaction, unavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Unit = Callable[[Transaction], Any]
-# What a unit returned, or the exception that its caller gets.
-Outcome = tuple[Any, Exception | None]
-
 GROUP_UNITS_MAX = 128
+# A group takes no further units after this long on the event loop.
+GROUP_S = 0.01
 MMAP_BYTES = 64 * 1024**3
 STATEMENTS_CACHED = 256
 BUSY_TIMEOUT_MS = 10_000
-# A read that takes longer than this on the event loop is stopped and run again in a pool of OS threads.
+# A read that takes longer than this on the event loop is stopped and run again in an OS thread.
 READ_ON_LOOP_S = 0.005
-STEPS_BETWEEN_CLOCK_LOOKS = 2000
-LONG_READ_THREADS = 2
 
-# What a failing disk, a full one, a read-only one or another process's lock looks like.
-STORAGE_ERRORS = (
-    apsw.FullError,
-    apsw.IOError,
-    apsw.ReadOnlyError,
-    apsw.CantOpenError,
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.BusyError,
-    apsw.LockedError,
-    apsw.ProtocolError,
-)
-
-
-class SqliteTransaction:
-    """`Transaction` on an apsw connection."""
-
-    __slots__ = ("_connection", "_execute")
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._execute = connection.execute
-
-    def one(self, query: Query, **parameters: Any) -> Row | None:
-        rows = self._execute(query.sqlite, parameters).fetchall()
-        return rows[0] if rows else None
-
-    def all(self, query: Query, **parameters: Any) -> list[Row]:
-        return self._execute(query.sqlite, parameters).fetchall()
-
-    def run(self, query: Query, **parameters: Any) -> int:
-        self._execute(query.sqlite, parameters)
-        return self._connection.changes()
-
-    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._connection.executemany(query.sqlite, rows)
+Unit = Callable[[Transaction], Any]
+# What a unit returned, or the exception that its caller gets.
+Outcome = tuple[Any, Exception | None]
 
 
 class SqliteStore:
@@ -88,34 +52,46 @@ class SqliteStore:
         self._queue: deque[tuple[Unit, asyncio.Future[Any]]] = deque()
         self._queued = asyncio.Event()
         self._closing = False
+        self._log_pages = 0
 
     async def open(self) -> None:
         files.make_private(self.path)
-        self._lock = files.ServingLock(self.path) if self._serving else None
+        with ExitStack() as undo:
+            self._connect_all(undo)
+            # A killed server leaves its log behind, and deleted text may still be in it.
+            if self._checkpointer:
+                await self._checkpointer.truncate()
+            undo.pop_all()
+        self._identity = files.identity(self.path)
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._long_readers = LongReaders(lambda: self._connect(read_only=True))
+        self._writing = asyncio.create_task(self._write_groups())
+
+    def _connect_all(self, undo: ExitStack) -> None:
         try:
+            _refuse_foreign(self.path)
+            self._lock = files.ServingLock(self.path) if self._serving else None
+            if self._lock:
+                undo.callback(self._lock.release)
             self._writer = self._connect()
-            self._reader = self._connect(read_only=True)
+            undo.callback(self._writer.close)
+            self._writer.set_wal_hook(self._after_commit)
+            self._writer.set_busy_timeout(0)
+            self._transaction = SqliteTransaction(self._writer)
+            self._reader = Reader(self._connect(read_only=True))
+            undo.callback(self._reader.close)
             # A command beside a server leaves the write-ahead log to that server.
             self._checkpointer = Checkpointer(self._connect()) if self._serving else None
         except apsw.NotADBError:
             raise StartupError(f"{self.path} is not a SQLite database.") from None
         except STORAGE_ERRORS as error:
             raise StartupError(f"Cannot open the database {self.path}: {error}.") from None
-        self._log_pages = 0
-        self._writer.set_wal_hook(self._after_commit)
-        self._read_until = 0.0
-        self._reader.set_progress_handler(self._read_is_overdue, STEPS_BETWEEN_CLOCK_LOOKS)
-        self._transaction = SqliteTransaction(self._writer)
-        self._snapshot = SqliteTransaction(self._reader)
-        self._helper = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._long_readers = _LongReaders(lambda: self._connect(read_only=True))
-        self._writing = asyncio.create_task(self._write_groups())
 
     async def close(self) -> None:
         self._closing = True
         self._queued.set()
         await self._writing
-        self._long_readers.close()
+        await self._long_readers.close()
         self._helper.shutdown()
         self._reader.close()
         if self._checkpointer:
@@ -124,14 +100,23 @@ class SqliteStore:
         if self._lock:
             self._lock.release()
 
-    async def read(self, unit: Callable[[Transaction], T]) -> T:
-        self._read_until = time.monotonic() + READ_ON_LOOP_S
+    async def ping(self) -> None:
+        self._require_file()
+        await self.read(migrate.version)
+
+    async def one(self, query: Query, **parameters: Any) -> Row | None:
         try:
-            return _on_snapshot(self._reader, self._snapshot, unit)
+            return self._reader.one(query, parameters)
+        except STORAGE_ERRORS as error:
+            raise unavailable(error) from error
+
+    async def read(self, unit: Callable[[Transaction], T]) -> T:
+        try:
+            return self._reader.run(unit, READ_ON_LOOP_S)
         except apsw.InterruptError:
             return await self._long_readers.run(unit)
         except STORAGE_ERRORS as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         if len(self._queue) >= self._queue_max:
@@ -150,9 +135,6 @@ class SqliteStore:
         if self._checkpointer:
             await self._checkpointer.truncate()
 
-    async def backup(self, destination: str) -> None:
-        await asyncio.to_thread(backups.copy, self.path, Path(destination))
-
     def _connect(self, *, read_only: bool = False) -> apsw.Connection:
         connection = apsw.Connection(str(self.path), statementcachesize=STATEMENTS_CACHED)
         # First of all: the next pragmas may meet another process's lock.
@@ -165,22 +147,17 @@ class SqliteStore:
         connection.wal_autocheckpoint(0)
         return connection
 
-    # Reading
-
-    def _read_is_overdue(self) -> bool:
-        return time.monotonic() > self._read_until
-
-    # Writing
-
     async def _write_groups(self) -> None:
         while not self._closing or self._queue:
             await self._queued.wait()
             self._queued.clear()
             while self._queue:
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_UNITS_MAX))]
-                await self._write_group(group)
+                done = await self._write_group(group)
+                self._queue.extendleft(reversed(group[done:]))
 
-    async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any]]]) -> None:
+    async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any]]]) -> int:
+        """Writes as many of the group as fit the time; gives how many that were."""
         units = [unit for unit, _ in group]
         try:
             outcomes = await self._run_together(units)
@@ -192,13 +169,47 @@ class SqliteStore:
             outcomes = [(None, fault)] * len(units)
         if self._checkpointer:
             self._checkpointer.committed(self._log_pages)
-        for (_, waiter), (result, error) in zip(group, outcomes, strict=True):
+        for (_, waiter), (result, error) in zip(group, outcomes, strict=False):
             if waiter.done():
                 continue
             if error is not None:
                 waiter.set_exception(error)
             else:
                 waiter.set_result(result)
+        return len(outcomes)
+
+    async def _run_alone(self, unit: Unit) -> Outcome:
+        try:
+            return (await self._run_together([unit]))[0]
+        except STORAGE_ERRORS as error:
+            return None, unavailable(error)
+        except Exception as fault:  # noqa: BLE001 - as above
+            return None, fault
+
+    async def _run_together(self, units: list[Unit]) -> list[Outcome]:
+        """One transaction, on disk when this returns. After an error nothing of it remains.
+
+        Gives the outcomes of the first units, and leaves the rest when they hold up the event loop for too long.
+        """
+        try:
+            self._require_file()
+            await self._begin()
+        except (apsw.BusyError, StorageUnavailableError) as error:
+            # Waiting as long again for each unit would help nobody.
+            refusal = error if isinstance(error, StorageUnavailableError) else unavailable(error)
+            return [(None, refusal)] * len(units)
+        try:
+            until = time.monotonic() + GROUP_S
+            outcomes = [self._run_in_savepoint(units[0])]
+            for unit in units[1:]:
+                if time.monotonic() > until:
+                    break
+                outcomes.append(self._run_in_savepoint(unit))
+            await self._in_helper(self._commit)
+        except Exception:
+            self._roll_back()
+            raise
+        return outcomes
 
     def _run_in_savepoint(self, unit: Unit) -> Outcome:
         execute = self._writer.execute
@@ -214,93 +225,52 @@ class SqliteStore:
         execute("release unit")
         return result, None
 
-    async def _run_alone(self, unit: Unit) -> Outcome:
-        try:
-            return (await self._run_together([unit]))[0]
-        except STORAGE_ERRORS as error:
-            return None, _unavailable(error)
-
-    async def _run_together(self, units: list[Unit]) -> list[Outcome]:
-        """One transaction, on disk when this returns. After a storage error nothing of it remains."""
-        try:
-            await self._begin()
-        except apsw.BusyError as error:
-            # Waiting as long again for each unit would help nobody.
-            return [(None, _unavailable(error))] * len(units)
-        try:
-            outcomes = [self._run_in_savepoint(unit) for unit in units]
-            await self._in_helper(self._commit)
-        except Exception:
-            # SQLite has already rolled back by itself when the disk is full.
-            if self._writer.in_transaction:
-                self._writer.execute("rollback")
-            raise
-        return outcomes
-
     async def _begin(self) -> None:
-        self._writer.set_busy_timeout(0)
+        self._roll_back()
         try:
             self._writer.execute("begin immediate")
         except apsw.BusyError:
             # Another process (a command, a checkpoint) is writing: wait for it, but not on the event loop.
-            self._writer.set_busy_timeout(BUSY_TIMEOUT_MS)
-            await self._in_helper(lambda: self._writer.execute("begin immediate"))
+            await self._in_helper(self._begin_waiting)
+
+    def _begin_waiting(self) -> None:
+        self._writer.set_busy_timeout(BUSY_TIMEOUT_MS)
+        try:
+            self._writer.execute("begin immediate")
+        finally:
+            self._writer.set_busy_timeout(0)
 
     def _commit(self) -> None:
         self._writer.execute("commit")
         if self._checkpointer and self._checkpointer.rest_is_due:
             self._checkpointer.copy_rest()
 
+    def _roll_back(self) -> None:
+        # SQLite rolls back by itself when the disk is full.
+        if self._writer.in_transaction:
+            self._writer.execute("rollback")
+
     def _after_commit(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
+
+    def _require_file(self) -> None:
+        """A file that was removed under the server still takes writes, which nobody would ever find again."""
+        if files.identity(self.path) != self._identity:
+            log.error("storage: the database %s was removed or replaced while it is served", self.path)
+            raise StorageUnavailableError("The server's database file is gone. Nothing was changed.")
 
     async def _in_helper(self, step: Callable[[], Any]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._helper, step)
 
 
-class _LongReaders:
-    """Runs the reads that would hold up the event loop; each OS thread has a connection of its own."""
-
-    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
-        self._connect = connect
-        self._connections: list[apsw.Connection] = []
-        self._own = threading.local()
-        self._executor = ThreadPoolExecutor(LONG_READ_THREADS, thread_name_prefix="read")
-
-    async def run(self, unit: Callable[[Transaction], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, unit)
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        for connection in self._connections:
-            connection.close()
-
-    def _run(self, unit: Callable[[Transaction], T]) -> T:
-        try:
-            if not hasattr(self._own, "connection"):
-                self._own.connection = self._connect()
-                self._connections.append(self._own.connection)
-            return _on_snapshot(self._own.connection, SqliteTransaction(self._own.connection), unit)
-        except STORAGE_ERRORS as error:
-            raise _unavailable(error) from error
-
-
-def _on_snapshot(connection: apsw.Connection, transaction: Transaction, unit: Callable[[Transaction], T]) -> T:
-    connection.execute("begin")
+def _refuse_foreign(path: Path) -> None:
+    """Refuses another program's database before anything in it is changed."""
+    if path.stat().st_size == 0:
+        return
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        return unit(transaction)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        migrate.version(SqliteTransaction(connection))
     finally:
-        connection.execute("rollback")
-
-
-def _unavailable(error: Exception) -> StorageUnavailableError:
-    log.error("storage: %s: %s", type(error).__name__, error)
-    match error:
-        case apsw.FullError():
-            why = "its disk is full"
-        case apsw.ReadOnlyError():
-            why = "its disk is read-only"
-        case _:
-            why = "its database does not answer as it should"
-    return StorageUnavailableError(f"The server cannot store or read data now: {why}. Nothing was changed.")
+        connection.close()

@@ -1,0 +1,147 @@
+"""Reading SQLite: queries on a connection, and reads that stop when they take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import apsw
+
+from threadkeep.errors import StorageUnavailableError
+from threadkeep.store.interface import Row, Transaction
+from threadkeep.store.queries import Query
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+STEPS_BETWEEN_CLOCK_LOOKS = 2000
+LONG_READ_THREADS = 2
+LONG_READ_S = 30.0
+
+# What a failing disk, a full one, a read-only one or another process's lock looks like.
+STORAGE_ERRORS = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.ProtocolError,
+)
+
+
+class SqliteTransaction:
+    """`Transaction` on an apsw connection."""
+
+    __slots__ = ("_connection", "_execute")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    def one(self, query: Query, **parameters: Any) -> Row | None:
+        rows = self._execute(query.sqlite, parameters).fetchall()
+        return rows[0] if rows else None
+
+    def all(self, query: Query, **parameters: Any) -> list[Row]:
+        return self._execute(query.sqlite, parameters).fetchall()
+
+    def run(self, query: Query, **parameters: Any) -> int:
+        self._execute(query.sqlite, parameters)
+        return self._connection.changes()
+
+    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._connection.executemany(query.sqlite, rows)
+
+
+class Reader:
+    """Runs units on snapshots of one connection; `apsw.InterruptError` stops a unit that is over its time."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._transaction = SqliteTransaction(connection)
+        self._until = math.inf
+        connection.set_progress_handler(self._is_overdue, STEPS_BETWEEN_CLOCK_LOOKS)
+
+    def run(self, unit: Callable[[Transaction], T], limit_s: float) -> T:
+        """The result of `unit`, if it takes no longer than `limit_s`."""
+        execute = self._connection.execute
+        execute("begin")
+        self._until = time.monotonic() + limit_s
+        try:
+            return unit(self._transaction)
+        finally:
+            # SQLite asks the handler in any statement; this one must not be stopped.
+            self._until = math.inf
+            execute("rollback")
+
+    def one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
+        """The first row of a query that finds it by a key."""
+        rows = self._connection.execute(query.sqlite, parameters).fetchall()
+        return rows[0] if rows else None
+
+    def stop(self) -> None:
+        """Stops the unit that is running, from another OS thread."""
+        self._until = 0.0
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _is_overdue(self) -> bool:
+        return time.monotonic() > self._until
+
+
+class LongReaders:
+    """Runs the reads that would hold up the event loop; each OS thread has a reader of its own."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._readers: list[Reader] = []
+        self._own = threading.local()
+        self._executor = ThreadPoolExecutor(LONG_READ_THREADS, thread_name_prefix="read")
+
+    async def run(self, unit: Callable[[Transaction], T]) -> T:
+        """The result of `unit`. Raises `StorageUnavailableError` when it takes too long even here."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, unit)
+
+    async def close(self) -> None:
+        """Stops what is running."""
+        for reader in self._readers:
+            reader.stop()
+        await asyncio.to_thread(self._executor.shutdown)
+        for reader in self._readers:
+            reader.close()
+
+    def _run(self, unit: Callable[[Transaction], T]) -> T:
+        try:
+            if not hasattr(self._own, "reader"):
+                self._own.reader = Reader(self._connect())
+                self._readers.append(self._own.reader)
+            reader: Reader = self._own.reader
+            return reader.run(unit, LONG_READ_S)
+        except apsw.InterruptError:
+            raise StorageUnavailableError("Reading took too long.") from None
+        except STORAGE_ERRORS as error:
+            raise unavailable(error) from error
+
+
+def unavailable(error: Exception) -> StorageUnavailableError:
+    """What a client is told of a storage error; the log has the rest."""
+    log.error("storage: %s: %s", type(error).__name__, error)
+    match error:
+        case apsw.FullError():
+            why = "its disk is full"
+        case apsw.ReadOnlyError():
+            why = "its disk is read-only"
+        case _:
+            why = "its database does not answer as it should"
+    return StorageUnavailableError(f"The server cannot store or read data now: {why}. Nothing was changed.")

@@ -1,0 +1,73 @@
+"""Requests that are made from `/openapi.json`, good ones and bad ones: each answer is as described there."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from threadkeep.http.routes import ROUTES
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def server(serve):
+    return serve()
+
+
+@pytest.fixture(scope="module")
+def headers(server):
+    return {"Authorization": f"Bearer {server.key}"}
+
+
+@pytest.fixture(scope="module")
+def schema(server):
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+@pytest.fixture(scope="module")
+def new_ids(server, headers):
+    """Makes a thread with a message; gives their ids under the names that paths have for them."""
+
+    def post(path, body):
+        request = urllib.request.Request(f"{server.base_url}{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["id"]
+
+    def make():
+        thread_id = post("/threads", {})
+        return {
+            "thread_id": thread_id,
+            "message_id": post(f"/threads/{thread_id}/messages", {"role": "user", "content": "hello"}),
+        }
+
+    return make
+
+
+@pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_answer_is_as_described(schema, headers, new_ids, route, mode):
+    operation = schema[f"/v1{route.path}"][route.method]
+
+    @settings(max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode), there=st.booleans())
+    def check(case, there):
+        if there:
+            # Ids that nobody made would give nothing but refusals.
+            ids = new_ids()
+            case.path_parameters |= {name: ids[name] for name in case.path_parameters}
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    check()

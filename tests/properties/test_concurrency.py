@@ -1,0 +1,84 @@
+"""Many clients at the same moment: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+AT_ONCE = 64
+PAIRS_MAX = 16
+
+
+@pytest.fixture
+def at_once():
+    """Runs `work(n)` for n from 0 to 63, each in an OS thread of its own, all starting together."""
+    start = threading.Barrier(AT_ONCE)
+
+    def run(work, n):
+        start.wait()
+        return work(n)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield lambda work: list(pool.map(run, [work] * AT_ONCE, range(AT_ONCE)))
+
+
+def merge_at_once(api, at_once, paths):
+    """Merges 16 keys into each of the objects at `paths`, each key in a request of its own, all at once."""
+    at_once(lambda n: api.ok("POST", paths[n // PAIRS_MAX], {"metadata": {f"key {n % PAIRS_MAX}": str(n)}}))
+    for start, path in enumerate(paths):
+        expected = {f"key {n}": str(start * PAIRS_MAX + n) for n in range(PAIRS_MAX)}
+        assert api.ok("GET", path)["metadata"] == expected
+
+
+def test_all_of_64_concurrent_merges_into_the_metadata_of_threads_survive(api, at_once):
+    merge_at_once(
+        api, at_once, [f"/threads/{api.ok('POST', '/threads', {})['id']}" for _ in range(AT_ONCE // PAIRS_MAX)]
+    )
+
+
+def test_all_of_64_concurrent_merges_into_the_metadata_of_messages_survive(api, at_once):
+    messages = f"/threads/{api.ok('POST', '/threads', {})['id']}/messages"
+    made = [api.ok("POST", messages, {"role": "user", "content": "hello"})["id"] for _ in range(AT_ONCE // PAIRS_MAX)]
+    merge_at_once(api, at_once, [f"{messages}/{message_id}" for message_id in made])
+
+
+def test_64_concurrent_merges_never_pass_the_limit_on_pairs(api, at_once):
+    path = f"/threads/{api.ok('POST', '/threads', {})['id']}"
+    answers = at_once(lambda n: api("POST", path, {"metadata": {f"key {n}": "x"}}))
+    assert Counter(status for status, _ in answers) == {200: PAIRS_MAX, 400: AT_ONCE - PAIRS_MAX}
+    kept = {key for status, thread in answers if status == 200 for key in thread["metadata"]}
+    assert set(api.ok("GET", path)["metadata"]) == kept
+
+
+def test_64_clients_of_one_thread_get_places_of_their_own_each_in_its_own_order(api, at_once):
+    path = f"/threads/{api.ok('POST', '/threads', {})['id']}/messages"
+
+    def say_three_things(n):
+        return [api.ok("POST", path, {"role": "user", "content": f"{n} {part}"})["id"] for part in "abc"]
+
+    said = at_once(say_three_things)
+    listed, after = [], None
+    while page := api.ok("GET", path, order="asc", limit=100, after=after)["data"]:
+        listed += [message["id"] for message in page]
+        after = listed[-1]
+    assert len(listed) == len(set(listed)) == 3 * AT_ONCE
+    place = {message_id: n for n, message_id in enumerate(listed)}
+    for own in said:
+        assert sorted(own, key=place.__getitem__) == own
+
+
+def test_a_given_id_goes_to_one_of_64_clients_that_want_it_at_once(api, at_once):
+    thread_id = f"thread_{api.project_id}"
+    answers = at_once(lambda n: api("POST", "/threads", {"id": thread_id, "metadata": {"n": str(n)}}))
+    [winner] = [thread for status, thread in answers if status == 200]
+    assert api.ok("GET", f"/threads/{thread_id}") == winner
+    assert {thread["error"]["param"] for status, thread in answers if status != 200} == {"id"}
+
+
+def test_one_of_64_concurrent_deletions_succeeds(api, at_once):
+    thread_id = api.ok("POST", "/threads", {})["id"]
+    answers = at_once(lambda _: api("DELETE", f"/threads/{thread_id}"))
+    assert Counter(status for status, _ in answers) == {200: 1, 404: AT_ONCE - 1}
