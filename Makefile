@@ -52,7 +52,9 @@ clean: ## Remove what the targets made
 	rm -rf $(VENV) .cache
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Threadkeep needs Python 3.11 or newer; name one: make run PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
 
 # The package itself is installed with its build tool, which is locked like the rest.
 $(VENV)/.installed: $(VENV)/bin/python requirements/run.txt requirements/build.txt pyproject.toml

@@ -5,13 +5,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-OPTIONS = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--no-annotate"]
+OPTIONS = [
+    *("--quiet", "--upgrade", "--universal", "--python-version", "3.11", "--generate-hashes"),
+    *("--no-header", "--no-annotate", "--no-emit-index-url"),
+]
 
 subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "uv"], check=True)
 for name in ("run", "build", "test"):
     subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--upgrade", "--no-emit-index-url", *OPTIONS]
-        + [f"{name}.in", "-o", f"{name}.txt"],
+        [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, f"{name}.in", "-o", f"{name}.txt"],
         check=True,
         cwd=HERE,
     )

@@ -15,6 +15,8 @@ from typing import TextIO
 
 import msgspec
 
+log = logging.getLogger(__name__)
+
 WRITE_EVERY_S = 0.25
 WAITING_MAX = 2000
 
@@ -79,9 +81,14 @@ class RequestLog:
             self._timer.cancel()
             self._timer = None
         lines, self._waiting = self._waiting, []
-        if lines:
+        if not lines:
+            return
+        try:
             self._stream.write("".join(map(self._format, lines)))
             self._stream.flush()
+        except OSError as error:
+            # A full disk under the log must not stop the server; the program's own log has the same fate.
+            log.warning("cannot write the request log: %s", error)
 
 
 def _text_line(line: RequestLine) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import msgspec
@@ -16,15 +16,16 @@ from threadkeep.http import dialect, query, validation
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Route:
     """A row of the route table: the one source of dispatch, decoding and `/openapi.json`."""
 
     method: str
     path: str
     operation: Callable[..., Awaitable[Any]]
-    result: Any
     summary: str
+    _: KW_ONLY
+    result: Any
     body: Any = None
     query: Any = None
     # Not part of the original's API.

@@ -12,84 +12,20 @@ from threadkeep.messages import Message, MessageCreateParams, MessageDeleted, Me
 from threadkeep.pages import Page
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 
+MESSAGES = "/threads/{thread_id}/messages"
+MESSAGE = f"{MESSAGES}/{{message_id}}"
+
 ROUTES = (
-    Route(
-        method="POST",
-        path="/threads",
-        operation=threads.create,
-        body=ThreadCreateParams,
-        result=Thread,
-        summary="Create thread",
-    ),
-    Route(
-        method="GET",
-        path="/threads",
-        operation=threads.list_,
-        query=ThreadListParams,
-        result=Page[Thread],
-        summary="List threads",
-        ours=True,
-    ),
-    Route(
-        method="GET",
-        path="/threads/{thread_id}",
-        operation=threads.retrieve,
-        result=Thread,
-        summary="Retrieve thread",
-    ),
-    Route(
-        method="POST",
-        path="/threads/{thread_id}",
-        operation=threads.update,
-        body=ThreadUpdateParams,
-        result=Thread,
-        summary="Modify thread",
-    ),
-    Route(
-        method="DELETE",
-        path="/threads/{thread_id}",
-        operation=threads.delete,
-        result=ThreadDeleted,
-        summary="Delete thread",
-    ),
-    Route(
-        method="POST",
-        path="/threads/{thread_id}/messages",
-        operation=messages.create,
-        body=MessageCreateParams,
-        result=Message,
-        summary="Create message",
-    ),
-    Route(
-        method="GET",
-        path="/threads/{thread_id}/messages",
-        operation=messages.list_,
-        query=MessageListParams,
-        result=Page[Message],
-        summary="List messages",
-    ),
-    Route(
-        method="GET",
-        path="/threads/{thread_id}/messages/{message_id}",
-        operation=messages.retrieve,
-        result=Message,
-        summary="Retrieve message",
-    ),
-    Route(
-        method="POST",
-        path="/threads/{thread_id}/messages/{message_id}",
-        operation=messages.update,
-        body=MessageUpdateParams,
-        result=Message,
-        summary="Modify message",
-    ),
-    Route(
-        method="DELETE",
-        path="/threads/{thread_id}/messages/{message_id}",
-        operation=messages.delete,
-        result=MessageDeleted,
-        summary="Delete message",
-    ),
+    Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread),
+    Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
+    Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
+    Route("POST", "/threads/{thread_id}", threads.update, "Modify thread", body=ThreadUpdateParams, result=Thread),
+    Route("DELETE", "/threads/{thread_id}", threads.delete, "Delete thread", result=ThreadDeleted),
+    Route("POST", MESSAGES, messages.create, "Create message", body=MessageCreateParams, result=Message),
+    Route("GET", MESSAGES, messages.list_, "List messages", query=MessageListParams, result=Page[Message]),
+    Route("GET", MESSAGE, messages.retrieve, "Retrieve message", result=Message),
+    Route("POST", MESSAGE, messages.update, "Modify message", body=MessageUpdateParams, result=Message),
+    Route("DELETE", MESSAGE, messages.delete, "Delete message", result=MessageDeleted),
 )
 
 VERSION_PREFIX = "/v1"
