@@ -144,6 +144,8 @@ class SqliteStore:
         connection.pragma("secure_delete", True)
         connection.pragma("mmap_size", MMAP_BYTES)
         connection.pragma("query_only", read_only)
+        # Otherwise SQLite plans a query anew whenever a bound value changes that could matter to the plan.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.wal_autocheckpoint(0)
         return connection
 
@@ -212,17 +214,17 @@ class SqliteStore:
         return outcomes
 
     def _run_in_savepoint(self, unit: Unit) -> Outcome:
-        execute = self._writer.execute
-        execute("savepoint unit")
+        control = self._transaction.control
+        control("savepoint unit")
         try:
             result = unit(self._transaction)
         except STORAGE_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - it belongs to the caller of this unit, not to the group
-            execute("rollback to unit")
-            execute("release unit")
+            control("rollback to unit")
+            control("release unit")
             return None, error
-        execute("release unit")
+        control("release unit")
         return result, None
 
     async def _begin(self) -> None:

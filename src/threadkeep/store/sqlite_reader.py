@@ -41,11 +41,13 @@ STORAGE_ERRORS = (
 class SqliteTransaction:
     """`Transaction` on an apsw connection."""
 
-    __slots__ = ("_connection", "_execute")
+    __slots__ = ("_connection", "_cursor", "_execute")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._execute = connection.execute
+        # One cursor for all: each result is fetched whole before the next query, and making one costs a microsecond.
+        self._cursor = connection.cursor()
+        self._execute = self._cursor.execute
 
     def one(self, query: Query, **parameters: Any) -> Row | None:
         rows = self._execute(query.sqlite, parameters).fetchall()
@@ -59,7 +61,11 @@ class SqliteTransaction:
         return self._connection.changes()
 
     def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._connection.executemany(query.sqlite, rows)
+        self._cursor.executemany(query.sqlite, rows)
+
+    def control(self, statement: str) -> None:
+        """Runs a statement of the transaction itself, such as `begin`."""
+        self._execute(statement)
 
 
 class Reader:
@@ -73,20 +79,19 @@ class Reader:
 
     def run(self, unit: Callable[[Transaction], T], limit_s: float) -> T:
         """The result of `unit`, if it takes no longer than `limit_s`."""
-        execute = self._connection.execute
-        execute("begin")
+        control = self._transaction.control
+        control("begin")
         self._until = time.monotonic() + limit_s
         try:
             return unit(self._transaction)
         finally:
             # SQLite asks the handler in any statement; this one must not be stopped.
             self._until = math.inf
-            execute("rollback")
+            control("rollback")
 
     def one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
         """The first row of a query that finds it by a key."""
-        rows = self._connection.execute(query.sqlite, parameters).fetchall()
-        return rows[0] if rows else None
+        return self._transaction.one(query, **parameters)
 
     def stop(self) -> None:
         """Stops the unit that is running, from another OS thread."""
