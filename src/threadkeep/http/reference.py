@@ -56,8 +56,7 @@ def page(document: dict[str, Any], url: str) -> str:
 def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any], curl: str) -> str:
     ours = " <span class=ours>ours</span>" if operation["x-ours"] else ""
     parameters = "".join(
-        _row(_shown_name(parameter), parameter["in"], parameter["schema"], required=parameter["required"])
-        for parameter in operation["parameters"]
+        _row(*_shown(parameter), required=parameter["required"]) for parameter in operation["parameters"]
     )
     body = operation.get("requestBody")
     fields = _fields(document, body["content"]["application/json"]["schema"]) if body else ""
@@ -72,8 +71,12 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
     )
 
 
-def _shown_name(parameter: dict[str, Any]) -> str:
-    return f"{parameter['name']}[key]" if parameter.get("style") == "deepObject" else str(parameter["name"])
+def _shown(parameter: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Name, place and schema of a parameter; of a map, those of one entry."""
+    name, place, schema = parameter["name"], parameter["in"], parameter["schema"]
+    if parameter.get("style") == "deepObject":
+        return f"{name}[key]", place, schema["additionalProperties"]
+    return name, place, schema
 
 
 def _prose(text: str) -> str:

