@@ -10,10 +10,11 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 from threadkeep import cli
-from threadkeep.http import openapi
+from threadkeep.http import openapi, reference
 from threadkeep.settings import Described, table
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -21,6 +22,9 @@ NOTE = "<!-- Written by docs/generate.py from {source}. Change that, then run `m
 KIB, MIB = 1024, 1024**2
 # Arguments of every command, told once.
 COMMON = ("help", "config", "set_database")
+# The words for a type are those of `/docs`: names and values become code, the rest plain text.
+_CODE = re.compile(r"</?(?:code|a)\b[^>]*>")
+_PLAIN = re.compile(r"</?span\b[^>]*>")
 
 
 def settings_page() -> str:
@@ -40,6 +44,10 @@ def settings_page() -> str:
         "`threadkeep settings` shows each value and where it came from. A list is separated by commas in flags and",
         "variables, and is an array in TOML. A yes-or-no setting is `true` or `false`; its flag takes no value, and",
         "has a twin that says no. The unit stands at the end of a name: `_s` is seconds, `_bytes_max` is bytes.",
+        "",
+        "A value out of range, an empty secret, or a variable that looks like a misspelt setting: the server refuses",
+        "to start.",
+        "What `api_key` is for: [Make keys and projects](../how-to/keys-and-projects.md#one-key-from-the-environment).",
         "",
         "| name | flag | variable | default | meaning |",
         "|---|---|---|---|---|",
@@ -79,8 +87,8 @@ def cli_page() -> str:
         NOTE.format(source="src/threadkeep/cli.py"),
         "# Command line",
         "",
-        "Commands work beside a running server on the same database; `restore` alone needs it stopped.",
-        "`python -m threadkeep` is the same program.",
+        "Commands work beside a running server on the same database; `restore` alone needs it stopped. Those that only",
+        "look make no SQLite database: they say that there is none. `python -m threadkeep` is the same program.",
         "",
         "Every command takes `--database URL` and `--config FILE` (a TOML file with [settings](settings.md)).",
         "",
@@ -164,7 +172,7 @@ def api_page() -> str:
         if rows:
             lines += ["", "| parameter | in | type |", "|---|---|---|", *rows]
         answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-        lines += ["", f"Answers {_type(answer)}."]
+        lines += ["", f"Answers {type_in_words(answer)}."]
     lines += [
         "",
         "## Without a key",
@@ -188,55 +196,21 @@ def _sdk(path: str, operation: dict) -> str:
 
 def _parameters(document: dict, operation: dict) -> Iterator[str]:
     for parameter in operation["parameters"]:
-        name = f"{parameter['name']}[key]" if parameter.get("style") == "deepObject" else parameter["name"]
-        yield f"| `{name}` | {parameter['in']} | {_type(parameter['schema'])} |"
+        name, place, schema = reference.shown_parameter(parameter)
+        yield f"| `{name}` | {place} | {type_in_words(schema)} |"
     if "requestBody" not in operation:
         return
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    component = document["components"]["schemas"][_name(schema)]
+    component = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     required = component.get("required", [])
     for name, field in component["properties"].items():
-        yield f"| `{name}` | body{', required' if name in required else ''} | {_type(field)} |"
+        yield f"| `{name}` | body{', required' if name in required else ''} | {type_in_words(field)} |"
 
 
-def _name(schema: dict) -> str:
-    return schema["$ref"].rpartition("/")[2]
-
-
-def _type(schema: dict) -> str:
-    """A schema in a few words."""
-    if "$ref" in schema:
-        # A generic type's component is named Page_Thread_.
-        name = re.sub(r"^([A-Z][a-z]+)_(.+)_$", r"\1[\2]", _name(schema))
-        return f"`{name}`"
-    if options := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(_type(option) for option in options)
-    if "enum" in schema:
-        words = ", ".join(f"`{value}`" for value in schema["enum"])
-    elif schema.get("type") == "array":
-        words = f"array of {_type(schema.get('items', {}))}"
-    elif isinstance(schema.get("additionalProperties"), dict):
-        values = _type(schema["additionalProperties"])
-        words = f"map to ({values})" if " or " in values else f"map to {values}"
-    else:
-        words = str(schema.get("type", "any"))
-    return words + _limits(schema)
-
-
-def _limits(schema: dict) -> str:
-    forms = {
-        "minimum": "from {}",
-        "maximum": "to {}",
-        "minLength": "at least {} characters",
-        "maxLength": "at most {} characters",
-        "minItems": "at least {}",
-        "maxItems": "at most {}",
-        "maxProperties": "at most {} pairs",
-    }
-    limits = [form.format(schema[name]) for name, form in forms.items() if name in schema]
-    if schema.get("default") not in (None, [], {}):
-        limits.append(f"default `{schema['default']}`")
-    return f" ({', '.join(limits)})" if limits else ""
+def type_in_words(schema: dict) -> str:
+    """A schema in a few words: those of `/docs`, as Markdown."""
+    html = reference.type_in_words(schema) + reference.limits_of_enum(schema)
+    return unescape(_PLAIN.sub("", _CODE.sub("`", html)))
 
 
 def _cell(text: str) -> str:

@@ -5,7 +5,7 @@ set -eu
 url="${THREADKEEP_URL:-http://127.0.0.1:8000/v1}"
 
 call() {
-    curl --silent --show-error --fail --globoff -H "Authorization: Bearer ${THREADKEEP_API_KEY:-not-needed}" "$@"
+    curl --silent --show-error --fail --globoff -H "Authorization: Bearer ${THREADKEEP_KEY:-not-needed}" "$@"
     echo
 }
 

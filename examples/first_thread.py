@@ -12,7 +12,7 @@ warnings.filterwarnings("ignore", message="The Assistants API is deprecated")
 
 client = openai.OpenAI(
     base_url=os.environ.get("THREADKEEP_URL", "http://127.0.0.1:8000/v1"),
-    api_key=os.environ.get("THREADKEEP_API_KEY", "not-needed"),
+    api_key=os.environ.get("THREADKEEP_KEY", "not-needed"),
 )
 
 thread = client.beta.threads.create(

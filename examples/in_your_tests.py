@@ -1,6 +1,8 @@
 """Tests of a program that keeps its conversations in Threadkeep: a real server, nothing to start, nothing mocked.
 
-Needs no running server: `pytest examples/in_your_tests.py`.
+Needs no running server. Copy this file to your own project and run `pytest in_your_tests.py` there. Inside the clone,
+pytest would read the clone's configuration, which needs plugins; `pytest -c /dev/null --rootdir examples
+examples/in_your_tests.py` keeps it from that.
 """
 
 import openai

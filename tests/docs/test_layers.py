@@ -24,6 +24,7 @@ LAYER_OF = {
     "store": STORE,
     "http": HTTP,
     "app": TOP,
+    "processes": TOP,
     "server": TOP,
     "cli": TOP,
     "testing": TOP,

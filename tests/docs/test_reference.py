@@ -19,6 +19,7 @@ from threadkeep.http import protocol, query
 from threadkeep.http.openapi import document
 from threadkeep.http.routes import ROUTES
 from threadkeep.settings import Settings, table
+from threadkeep.store import postgres, sqlite_reader
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/threadkeep"
@@ -26,9 +27,9 @@ REFERENCE = ROOT / "docs/reference"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 # Flags of other programs.
-FLAGS_OF_OTHERS = {"--globoff"}
+FLAGS_OF_OTHERS = {"--globoff", "--editable", "--format", "--file", "--no-owner", "--exit-on-error", "--dbname"}
 # Variables of the examples and of the configuration file itself.
-VARIABLES_OF_OTHERS = {"THREADKEEP_URL", "THREADKEEP_CONFIG"}
+VARIABLES_OF_OTHERS = {"THREADKEEP_URL", "THREADKEEP_KEY", "THREADKEEP_CONFIG"}
 
 
 def read(path):
@@ -85,7 +86,7 @@ def test_every_variable_in_prose_exists():
 
 def test_every_command_in_prose_exists():
     names = {words[0] for words, _ in commands(cli._parser()) if words}
-    for name, page in every_page(r"(?:`|\$ |^)threadkeep\s+([a-z]+)"):
+    for name, page in every_page(r"(?:`|\$ |\$\(|^)(?:\.venv/bin/)?threadkeep\s+([a-z]+)"):
         assert name in names, f"{page}: threadkeep {name}"
 
 
@@ -173,8 +174,11 @@ def test_every_status_is_on_the_errors_page():
         ("time to send", int(Settings().head_timeout_s)),
         ("time to send", int(Settings().body_timeout_s)),
         ("idle connection", int(Settings().keep_alive_s)),
-        ("connections", Settings().connections_max),
+        ("connections \\|", Settings().connections_max),
         ("writes that wait", Settings().write_queue_max),
+        ("connections of one process", Settings().postgres_connections_max),
+        ("one read", int(sqlite_reader.LONG_READ_S)),
+        ("one read", postgres.STATEMENT_TIMEOUT_S),
     ],
 )
 def test_a_limit_is_told_as_it_is(line, value):

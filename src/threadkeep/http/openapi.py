@@ -17,7 +17,7 @@ ERROR_STATUSES = {
     "401": "No key, or an unknown one.",
     "404": "No such object in the key's project.",
     "413": "The body is over the limit.",
-    "503": "The server is overloaded or its storage is unavailable; nothing was changed.",
+    "503": "The server is overloaded or its storage is unavailable.",
 }
 ERROR_SCHEMA = {
     "title": "Error",

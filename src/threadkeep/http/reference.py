@@ -56,7 +56,7 @@ def page(document: dict[str, Any], url: str) -> str:
 def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any], curl: str) -> str:
     ours = " <span class=ours>ours</span>" if operation["x-ours"] else ""
     parameters = "".join(
-        _row(*_shown(parameter), required=parameter["required"]) for parameter in operation["parameters"]
+        _row(*shown_parameter(parameter), required=parameter["required"]) for parameter in operation["parameters"]
     )
     body = operation.get("requestBody")
     fields = _fields(document, body["content"]["application/json"]["schema"]) if body else ""
@@ -66,12 +66,12 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         f"{escape(path)}</code> <span class=muted>{escape(operation['summary'])}</span>{ours}</summary><div>"
         f"<p>{_prose(operation['description'])}</p>"
         + (f"<table><tr><th>Parameter<th>In<th>Type</tr>{parameters}{fields}</table>" if parameters or fields else "")
-        + f"<p>Answers {_type(answer)}.</p>"
+        + f"<p>Answers {type_in_words(answer)}.</p>"
         f"<pre>{escape(curl)}</pre></div></details>"
     )
 
 
-def _shown(parameter: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+def shown_parameter(parameter: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """Name, place and schema of a parameter; of a map, those of one entry."""
     name, place, schema = parameter["name"], parameter["in"], parameter["schema"]
     if parameter.get("style") == "deepObject":
@@ -95,10 +95,11 @@ def _fields(document: dict[str, Any], schema: dict[str, Any]) -> str:
 def _row(name: str, where: str, schema: dict[str, Any], *, required: bool) -> str:
     needed = " <span class=muted>required</span>" if required else ""
     place = f"<td>{where}" if where else ""
-    return f"<tr><td><code>{escape(name)}</code>{needed}{place}<td>{_type(schema)}{_limits_of_enum(schema)}</tr>"
+    return f"<tr><td><code>{escape(name)}</code>{needed}{place}<td>{type_in_words(schema)}{limits_of_enum(schema)}</tr>"
 
 
-def _limits_of_enum(schema: dict[str, Any]) -> str:
+def limits_of_enum(schema: dict[str, Any]) -> str:
+    """What `type_in_words` leaves out for a closed set of values: the default."""
     return _limits(schema) if "enum" in schema else ""
 
 
@@ -111,21 +112,21 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     return f"<h3 id='{escape(name)}'><code>{title}</code></h3><table>{rows}</table>"
 
 
-def _type(schema: dict[str, Any]) -> str:
+def type_in_words(schema: dict[str, Any]) -> str:
     """A schema in a few words, with links to the objects on this page."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         shown = _GENERIC.sub(r"\1[\2]", name)
         return f"<a href='#{escape(name)}'>{escape(shown)}</a>"
     if options := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(dict.fromkeys(word for option in options for word in _type(option).split(" or ")))
+        return " or ".join(dict.fromkeys(word for option in options for word in type_in_words(option).split(" or ")))
     if "enum" in schema:
         return ", ".join(f"<code>{escape(json.dumps(value))}</code>" for value in schema["enum"])
     kind = schema.get("type", "any")
     if kind == "array":
-        text = f"array of {_type(schema.get('items', {}))}"
+        text = f"array of {type_in_words(schema.get('items', {}))}"
     elif isinstance(schema.get("additionalProperties"), dict):
-        text = f"map to {_type(schema['additionalProperties'])}"
+        text = f"map to {type_in_words(schema['additionalProperties'])}"
     else:
         text = escape(kind if isinstance(kind, str) else " or ".join(kind))
     return text + _limits(schema)

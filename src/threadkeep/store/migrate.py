@@ -101,5 +101,5 @@ def require_latest(tx: Transaction) -> None:
     if current < LATEST:
         raise StartupError(
             f"The database has schema {current}; this program needs schema {LATEST}.",
-            "Take a copy with `threadkeep backup`, then run `threadkeep migrate`.",
+            "Take a backup, then run `threadkeep migrate`.",
         )

@@ -36,6 +36,8 @@ BACK_OFF_S = 0.02
 _LIMITS = f"set local lock_timeout = '{LOCK_TIMEOUT_S}s'; set local statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
 BEGIN_READ = f"begin isolation level repeatable read read only; {_LIMITS}"
 BEGIN_WRITE = f"begin isolation level read committed; {_LIMITS}"
+# A migration may take long, and it must wait for the node that is at it already.
+BEGIN_MIGRATION = "begin isolation level read committed"
 
 # Another transaction was in the way: the same unit may succeed at once.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
@@ -136,10 +138,10 @@ class PostgresStore:
 
     async def migrate(self) -> list[str]:
         try:
-            return await self.write(migrate.apply)
+            return await self._run(lambda: self._in_transaction(migrate.apply, BEGIN_MIGRATION))
         except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
             # Another node made the first table at the same moment; now it is there to wait for.
-            return await self.write(migrate.apply)
+            return await self._run(lambda: self._in_transaction(migrate.apply, BEGIN_MIGRATION))
 
     async def checkpoint(self) -> None:
         """PostgreSQL does this by itself."""

@@ -1,0 +1,40 @@
+"""What the pages say of other people's clients."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from threadkeep import testing
+
+VERSION = "2024-05-01-preview"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with testing.serve() as server:
+        yield server
+
+
+def test_the_azure_client_works_with_a_base_url(server):
+    with openai.AzureOpenAI(base_url=server.base_url, api_version=VERSION, api_key=server.new_key()) as client:
+        thread = client.beta.threads.create()
+        assert client.beta.threads.retrieve(thread.id) == thread
+
+
+def test_the_azure_client_gets_a_404_with_an_endpoint(server):
+    endpoint = server.base_url.removesuffix("/v1")
+    with (
+        openai.AzureOpenAI(azure_endpoint=endpoint, api_version=VERSION, api_key=server.new_key()) as client,
+        pytest.raises(openai.NotFoundError, match=r"Invalid URL \(POST /openai/threads\)"),
+    ):
+        client.beta.threads.create()
+
+
+@pytest.mark.parametrize("path", ["/threads/runs", "/threads/thread_x/runs", "/assistants", "/files"])
+def test_what_is_not_there_yet_is_a_404(server, path):
+    with (
+        openai.OpenAI(base_url=server.base_url, api_key=server.new_key()) as client,
+        pytest.raises(openai.NotFoundError, match="Invalid URL"),
+    ):
+        client.post(path, cast_to=object, body={})
