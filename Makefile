@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale sdk-eras node fix docs lock clean
+.PHONY: help setup run test check rest lint types stale sdk-eras node fix docs bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,6 +45,9 @@ fix: $(VENV)/.tests-installed ## Format, and mend what can be mended
 docs: $(VENV)/.tests-installed ## Rewrite the generated parts of the docs
 	$(BIN)/python docs/generate.py
 
+bench: $(VENV)/.bench-installed ## Measure the server beside a yardstick and beside FastAPI (needs wrk)
+	$(BIN)/python bench/run.py
+
 lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py
 
@@ -61,6 +64,11 @@ $(VENV)/.installed: $(VENV)/bin/python requirements/run.txt requirements/build.t
 	@echo "installing the server's dependencies into $(VENV)"
 	@$(PIP) -r requirements/run.txt -r requirements/build.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.bench-installed: $(VENV)/.installed requirements/bench.txt
+	@echo "installing what the benchmark compares with into $(VENV)"
+	@$(PIP) -r requirements/bench.txt
 	@touch $@
 
 $(VENV)/.tests-installed: $(VENV)/.installed requirements/test.txt

@@ -172,12 +172,7 @@ def not_allowed(scope: Scope, allow: cors.Header) -> MethodNotAllowedError:
 
 
 async def _send(send: Send, exchange: Exchange, status: int, payload: bytes, extra: list[cors.Header]) -> None:
-    length = (b"content-length", str(len(payload)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [_JSON, length, *exchange.headers(), *extra],
-        }
-    )
+    # A 204 has no body, so it may not have the headers of one.
+    of_body = [] if status == HTTPStatus.NO_CONTENT else [_JSON, (b"content-length", str(len(payload)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*of_body, *exchange.headers(), *extra]})
     await send({"type": "http.response.body", "body": payload})

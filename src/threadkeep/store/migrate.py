@@ -55,8 +55,9 @@ LATEST = MIGRATIONS[-1].version
 
 def version(tx: Transaction) -> int | None:
     """The schema's version, None for an empty database. Raises `StartupError` for one that is not ours to use."""
-    if tx.one(sql.find_migrations_table) is None:
-        if tx.one(sql.find_any_table) is not None:
+    tables, ours = tx.one(sql.count_tables) or (0, 0)
+    if not ours:
+        if tables:
             raise StartupError("The database holds other tables: it is not a Threadkeep database.")
         return None
     applied = tx.all(sql.list_migrations)

@@ -1,15 +1,10 @@
--- name: find_migrations_table [sqlite]
-select name from sqlite_master where type = 'table' and name = 'migrations'
+-- One statement, because another node may be making the tables at this moment.
+-- name: count_tables [sqlite]
+select count(*), count(case when name = 'migrations' then 1 end) from sqlite_master where type = 'table'
 
--- name: find_migrations_table [postgres]
-select table_name from information_schema.tables
-where table_schema = current_schema() and table_name = 'migrations'
-
--- name: find_any_table [sqlite]
-select name from sqlite_master where type = 'table' limit 1
-
--- name: find_any_table [postgres]
-select table_name from information_schema.tables where table_schema = current_schema() limit 1
+-- name: count_tables [postgres]
+select count(*), count(case when table_name = 'migrations' then 1 end)
+from information_schema.tables where table_schema = current_schema()
 
 -- name: create_migrations
 create table migrations (
