@@ -197,6 +197,7 @@ class TestList:
         assert len(found(user="ann")) == 2
         assert found(user="bob", kind="mail") == set()
         assert found(nothing="") == set()
+        assert found(user="ann", **{f"key{n}": "x" for n in range(50)}) == set()
 
     def test_filters_follow_every_change_of_metadata(self, client):
         thread = client.beta.threads.create(metadata={"state": "open", "gone": "soon"})

@@ -15,7 +15,7 @@ from threadkeep import ids, invalid, messages, metadata
 from threadkeep.context import Context
 from threadkeep.errors import AuthenticationError, NotFoundError
 from threadkeep.messages import MessageCreateParams
-from threadkeep.metadata import PAIRS_MAX, Metadata, MetadataPatch
+from threadkeep.metadata import Metadata, MetadataPatch
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import ToolResources
 from threadkeep.store import queries
@@ -249,8 +249,6 @@ def _rarest_first(tx: Transaction, project_id: str, filters: dict[str, str]) -> 
     common, counting on would cost more than any order of the filters can save.
     """
     pairs = list(filters.items())
-    if len(pairs) > PAIRS_MAX:
-        raise invalid.too_many_properties("metadata", PAIRS_MAX, len(pairs))
     bound = FIRST_COUNT
     while len(pairs) > 1 and bound <= LAST_COUNT:
         for pair in pairs:
