@@ -1,0 +1,50 @@
+"""Limits that need a server in a certain state."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import apsw
+import httpx2
+
+BIG = {"messages": [{"role": "user", "content": "x" * 200_000}] * 3}
+
+
+def test_large_bodies_count_until_their_requests_are_answered(servers):
+    server = servers("sqlite", bodies_bytes_max=1_000_000)
+    headers = {"Authorization": f"Bearer {server.new_key()}"}
+    statuses = []
+
+    def create():
+        statuses.append(httpx2.post(f"{server.base_url}/threads", json=BIG, headers=headers, timeout=60).status_code)
+
+    other = apsw.Connection(str(server.app.store.path))
+    # Another program writes, so the first request has been read and waits.
+    other.execute("begin immediate")
+    waiting = threading.Thread(target=create)
+    waiting.start()
+    while not server.app._api._bodies._bytes_held:
+        assert waiting.is_alive()
+    refused = httpx2.post(f"{server.base_url}/threads", json=BIG, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    other.execute("rollback")
+    other.close()
+    waiting.join()
+    create()
+    assert statuses == [200, 200]
+    assert server.app._api._bodies._bytes_held == 0
+
+
+def test_a_body_is_not_lost_to_a_wish_for_another_protocol(server):
+    body = b'{"metadata": {"a": "b"}}'
+    head = (
+        b"POST /v1/threads HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n"
+        b"authorization: Bearer %s\r\ncontent-length: %d\r\n\r\n" % (server.new_key().encode(), len(body))
+    )
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(head + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"cannot ask for an upgrade" in answer
