@@ -34,8 +34,8 @@ GROUP_S = 0.01
 MMAP_BYTES = 64 * 1024**3
 STATEMENTS_CACHED = 256
 BUSY_TIMEOUT_MS = 10_000
-# A read that takes longer than this on the event loop is stopped and run again in an OS thread.
-READ_ON_LOOP_S = 0.005
+# A read that goes further than this on the event loop (a few milliseconds) is stopped and run again in an OS thread.
+READ_ON_LOOP_STEPS = 200_000
 
 Unit = Callable[[Transaction], Any]
 # What a unit returned, or the exception that its caller gets.
@@ -112,7 +112,7 @@ class SqliteStore:
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:
         try:
-            return self._reader.run(unit, READ_ON_LOOP_S)
+            return self._reader.run(unit, READ_ON_LOOP_STEPS)
         except apsw.InterruptError:
             return await self._long_readers.run(unit)
         except STORAGE_ERRORS as error:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,9 +19,11 @@ from threadkeep.store.queries import Query
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-STEPS_BETWEEN_CLOCK_LOOKS = 2000
+# How far a read may go is counted in steps of SQLite's machine (some 20 ns each), not in time: a read that only had to
+# wait for the processor is not a long one.
+STEPS_BETWEEN_LOOKS = 2000
 LONG_READ_THREADS = 2
-LONG_READ_S = 30.0
+LONG_READ_STEPS = 2_000_000_000
 
 # What a failing disk, a full one, a read-only one or another process's lock looks like.
 STORAGE_ERRORS = (
@@ -69,24 +70,24 @@ class SqliteTransaction:
 
 
 class Reader:
-    """Runs units on snapshots of one connection; `apsw.InterruptError` stops a unit that is over its time."""
+    """Runs units on snapshots of one connection; `apsw.InterruptError` stops a unit that goes too far."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self._transaction = SqliteTransaction(connection)
-        self._until = math.inf
-        connection.set_progress_handler(self._is_overdue, STEPS_BETWEEN_CLOCK_LOOKS)
+        self._looks_left = math.inf
+        connection.set_progress_handler(self._has_gone_too_far, STEPS_BETWEEN_LOOKS)
 
-    def run(self, unit: Callable[[Transaction], T], limit_s: float) -> T:
-        """The result of `unit`, if it takes no longer than `limit_s`."""
+    def run(self, unit: Callable[[Transaction], T], steps_max: int) -> T:
+        """The result of `unit`, if it takes no more than about `steps_max`."""
         control = self._transaction.control
         control("begin")
-        self._until = time.monotonic() + limit_s
+        self._looks_left = steps_max / STEPS_BETWEEN_LOOKS
         try:
             return unit(self._transaction)
         finally:
             # SQLite asks the handler in any statement; this one must not be stopped.
-            self._until = math.inf
+            self._looks_left = math.inf
             control("rollback")
 
     def one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
@@ -95,14 +96,15 @@ class Reader:
 
     def stop(self) -> None:
         """Stops the unit that is running, from another OS thread."""
-        self._until = 0.0
+        self._looks_left = 0
 
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
 
-    def _is_overdue(self) -> bool:
-        return time.monotonic() > self._until
+    def _has_gone_too_far(self) -> bool:
+        self._looks_left -= 1
+        return self._looks_left < 0
 
 
 class LongReaders:
@@ -132,7 +134,7 @@ class LongReaders:
                 self._own.reader = Reader(self._connect())
                 self._readers.append(self._own.reader)
             reader: Reader = self._own.reader
-            return reader.run(unit, LONG_READ_S)
+            return reader.run(unit, LONG_READ_STEPS)
         except apsw.InterruptError:
             raise StorageUnavailableError("Reading took too long.") from None
         except STORAGE_ERRORS as error:
