@@ -40,6 +40,8 @@ class Authenticator:
         self._context_of = context_of
         self._contexts: dict[bytes, Context] = {}
         self._looked_at = 0.0
+        # Requests with the same new key wait for one look.
+        self._looking = asyncio.Lock()
 
     async def start(self, now: int) -> None:
         """Reads the keys and begins to watch them."""
@@ -92,8 +94,9 @@ class Authenticator:
 
     async def _look_for_new_key(self) -> None:
         """A key made a moment ago works at once; strangers who guess keys cannot make us read all the time."""
-        if time.monotonic() - self._looked_at >= LOOK_AGAIN_AFTER_S:
-            await self.look()
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= LOOK_AGAIN_AFTER_S:
+                await self.look()
 
     def _refuse_outsiders(self, headers: Headers) -> None:
         """What a server without a key must refuse: other names, web pages of other origins, proxied requests."""
@@ -128,7 +131,8 @@ class Authenticator:
         """Takes over what changed since the last look."""
         self._looked_at = time.monotonic()
         keys = await projects.usable_keys(self._store, self._keys)
-        if keys is not self._keys:
+        # Two looks may overlap, and the one that began first may end last.
+        if keys.revision > self._keys.revision:
             self._take(keys)
 
     async def _watch(self) -> None:
