@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -222,15 +221,9 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
     if arguments.json:
         print(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
         return
-    for name, value in values.items():
-        shown = (
-            ",".join(value)
-            if isinstance(value, tuple)
-            else str(value).lower()
-            if value in (True, False)
-            else str(value)
-        )
-        print(f"{name:28}{shown or '-':44}{sources[name]}")
+    for setting in table():
+        shown = setting.spell(values[setting.name]) or "-"
+        print(f"{setting.name:28}{shown:44}{sources[setting.name]}")
 
 
 def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
@@ -263,21 +256,16 @@ def _with_store(
             "Name the right one with --database, or go to the folder where the server runs.",
         )
 
-    @asynccontextmanager
-    async def opened() -> Any:
+    async def run() -> T:
         store = create_store(settings)
         await store.open()
         try:
             if migrated:
                 await migrate.prepare(store)
                 await projects.ensure_default(store, _now())
-            yield store
+            return await work(store)
         finally:
             await store.close()
-
-    async def run() -> T:
-        async with opened() as store:
-            return await work(store)
 
     return asyncio.run(run())
 

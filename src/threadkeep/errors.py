@@ -134,9 +134,12 @@ class ServiceUnavailableError(APIError):
 
 
 class OverloadedError(ServiceUnavailableError):
-    """More work is waiting than the server agrees to hold."""
+    """More work is waiting than the server agrees to hold. `why` says of what, as a clause."""
 
     code = "overloaded"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The server is overloaded: {why}. Try again shortly.")
 
 
 class StorageUnavailableError(ServiceUnavailableError):

@@ -152,9 +152,13 @@ class Described:
     @property
     def spelled_default(self) -> str:
         """The default as a flag or variable would spell it."""
-        if isinstance(self.default, tuple):
-            return ",".join(self.default)
-        return str(self.default).lower() if self.type is bool else str(self.default)
+        return self.spell(self.default)
+
+    def spell(self, value: Any) -> str:
+        """A value of this setting as a flag or variable would spell it."""
+        if isinstance(value, tuple):
+            return ",".join(value)
+        return str(value).lower() if self.type is bool else str(value)
 
 
 def table() -> Iterator[Described]:

@@ -51,9 +51,7 @@ class BodyReader:
                     await self._drain(receive, max(held, declared), more=more)
                     raise self._too_large()
                 if self._bytes_held > self._all_bytes_max:
-                    raise OverloadedError(
-                        "The server is overloaded: it holds too many large requests. Try again shortly."
-                    )
+                    raise OverloadedError("it holds too many large requests")
                 if not more:
                     if held > COUNTED_FROM_BYTES:
                         held = 0

@@ -50,7 +50,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections_max:
-            self._refuse(OverloadedError("The server is overloaded: it has too many connections. Try again shortly."))
+            self._refuse(OverloadedError("it has too many connections"))
             return
         self._set_deadline()
 

@@ -129,7 +129,7 @@ class PostgresStore:
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         if self._writes >= self._queue_max:
-            raise OverloadedError("The server is overloaded: too many writes are waiting. Try again shortly.")
+            raise OverloadedError("too many writes are waiting")
         self._writes += 1
         try:
             return await self._run(lambda: self._in_transaction(unit, BEGIN_WRITE))

@@ -120,7 +120,7 @@ class SqliteStore:
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         if len(self._queue) >= self._queue_max:
-            raise OverloadedError("The server is overloaded: too many writes are waiting. Try again shortly.")
+            raise OverloadedError("too many writes are waiting")
         if self._closing:
             raise StorageUnavailableError("The server is stopping.")
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
