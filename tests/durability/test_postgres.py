@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import httpx2
 import openai
@@ -56,7 +57,7 @@ class Writers:
         """Waits until `what` has grown by `more`."""
         goal = len(what) + more
         with self._changed:
-            assert self._changed.wait_for(lambda: len(what) >= goal, 60), self.unexpected
+            assert self._changed.wait_for(lambda: len(what) >= goal, 60), (self.unexpected, self.refused[-3:])
 
     def _write(self):
         messages = [{"role": "user", "content": text} for text in "abc"]
@@ -107,16 +108,32 @@ def test_a_killed_postgres_loses_nothing_acknowledged_and_the_server_reconnects(
         assert_whole(server.base_url, writers.acknowledged)
 
 
+@contextmanager
+def two_processes(database, folder):
+    """A server of two processes; gives its process and base URL. Shows what it logged when the test fails."""
+    command = [sys.executable, "-m", "threadkeep", "serve", "--port", "0", "--processes", "2", "--database", database]
+    with (
+        (folder / "log").open("w+") as log,
+        subprocess.Popen(
+            [*command, "--no-request-log"], cwd=folder, env={**os.environ, "THREADKEEP_API_KEY": KEY},
+            stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+        ) as server,
+    ):  # fmt: skip
+        try:
+            yield server, next(line.split()[1] for line in server.stdout if line.startswith("  api"))
+        except BaseException:
+            print(f"exit status {server.poll()}\n{(folder / 'log').read_text()}")
+            raise
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+
+
 def test_killed_servers_on_postgres_lose_nothing_acknowledged(postgres, tmp_path):
     database = postgres()
-    command = [sys.executable, "-m", "threadkeep", "serve", "--port", "0", "--processes", "2", "--database", database]
     acknowledged = []
     for _ in range(3):
-        with subprocess.Popen(
-            command, cwd=tmp_path, env={**os.environ, "THREADKEEP_API_KEY": KEY}, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        ) as server:  # fmt: skip
-            base_url = next(line.split()[1] for line in server.stdout if line.startswith("  api"))
+        with two_processes(database, tmp_path) as (server, base_url):
             assert_whole(base_url, acknowledged)
             with Writers(base_url) as writers:
                 writers.wait_for(writers.acknowledged, 50)
@@ -127,12 +144,8 @@ def test_killed_servers_on_postgres_lose_nothing_acknowledged(postgres, tmp_path
 
 
 def test_children_stop_when_their_parent_is_killed(postgres, tmp_path, eventually):
-    command = [sys.executable, "-m", "threadkeep", "serve", "--port", "0", "--processes", "2", "--database", postgres()]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        base_url = next(line.split()[1] for line in server.stdout if line.startswith("  api"))
-        assert httpx2.get(f"{base_url}/threads").status_code == 200
+    with two_processes(postgres(), tmp_path) as (server, base_url):
+        assert httpx2.get(f"{base_url}/threads", headers={"api-key": KEY}).status_code == 200
         server.kill()
 
         def is_gone():
