@@ -4,8 +4,7 @@ from importlib.metadata import version
 
 __version__ = version("threadkeep")
 
-from threadkeep.app import create_app
 from threadkeep.errors import APIError, StartupError, ThreadkeepError
 from threadkeep.settings import Settings
 
-__all__ = ["APIError", "Settings", "StartupError", "ThreadkeepError", "__version__", "create_app"]
+__all__ = ["APIError", "Settings", "StartupError", "ThreadkeepError", "__version__"]

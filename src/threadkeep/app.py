@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from threadkeep import threads
 from threadkeep.context import Context
 from threadkeep.errors import APIError
-from threadkeep.http.api import Api, Scope, Send
+from threadkeep.http.api import Api
 from threadkeep.http.auth import Authenticator
-from threadkeep.http.bodies import Receive
-from threadkeep.http.site import create_site
+from threadkeep.http.proxies import TrustedProxies
+from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
 from threadkeep.logs import RequestLog
 from threadkeep.settings import Settings
@@ -29,7 +27,7 @@ SWEEP_EVERY_S = 1.0
 
 
 class Threadkeep:
-    """The server as an ASGI application. `running()` opens and closes it; so does the ASGI lifespan."""
+    """The server without its address: `running()` opens and closes it, `api.answer` answers requests."""
 
     def __init__(
         self,
@@ -44,16 +42,9 @@ class Threadkeep:
         self.store = create_store(settings, serving=True)
         self.authenticator = Authenticator(settings, self.store, self.context_of)
         self._request_log = RequestLog(as_json=settings.log_json) if settings.request_log else None
-        self._api = Api(settings, self.authenticator, self._request_log, create_site(self._ping))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == "http":
-            await self._api(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            raise RuntimeError(f"cannot serve {scope['type']}")
+        proxies = TrustedProxies(settings.forwarded_allow_ips)
+        site = Site(self.store.ping, proxies)
+        self.api = Api(settings, self.authenticator, self._request_log, proxies, site.answer)
 
     def context_of(self, project_id: str) -> Context:
         """What operations get for a caller of that project."""
@@ -78,9 +69,6 @@ class Threadkeep:
         finally:
             await self.store.close()
 
-    async def _ping(self) -> None:
-        await self.store.ping()
-
     async def _sweep(self) -> None:
         while True:
             try:
@@ -93,15 +81,3 @@ class Threadkeep:
                 more = False
             if not more:
                 await asyncio.sleep(SWEEP_EVERY_S)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        async with self.running():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-def create_app(settings: Settings | None = None, **overrides: Any) -> Threadkeep:
-    """The server for `settings`, or the defaults, with `overrides` such as `database="sqlite:///notes.db"`."""
-    return Threadkeep(dataclasses.replace(settings or Settings(), **overrides))

@@ -234,7 +234,7 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         path = f"/{path.lstrip('/')}"
         found = RouteTable(strict=settings.strict).find(path)
         if found is None or "GET" not in found[0]:
-            raise api.not_found({"method": "GET", "path": path})
+            raise api.not_found("GET", path)
         methods, path_ids = found
         return await methods["GET"].call(ctx, path_ids, query_string.encode(), b"", v1=False)
 

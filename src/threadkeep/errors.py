@@ -41,6 +41,8 @@ class APIError(ThreadkeepError):
     status = 500
     type = "invalid_request_error"
     code: str | None = None
+    # Whether the connection cannot go on after it.
+    hangs_up = False
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class RequestTooLargeError(APIError):
 
     status = 413
     code = "request_too_large"
+    hangs_up = True
 
 
 class InternalServerError(APIError):

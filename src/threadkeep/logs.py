@@ -33,11 +33,6 @@ def configure(*, as_json: bool, stream: TextIO = sys.stderr) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     root.propagate = False
-    # uvicorn's start and stop lines repeat what `serve` says itself.
-    server = logging.getLogger("uvicorn")
-    server.handlers[:] = [handler]
-    server.setLevel(logging.ERROR)
-    server.propagate = False
 
 
 class _TextFormatter(logging.Formatter):

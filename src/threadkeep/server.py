@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import uvicorn
 
 from threadkeep import logs
 from threadkeep.app import Threadkeep
 from threadkeep.errors import StartupError
-from threadkeep.http.protocol import protocol_with
+from threadkeep.http.connection import Connection, Hub
 from threadkeep.processes import Processes
 from threadkeep.settings import Settings
 from threadkeep.store import is_shared
 
 BACKLOG = 2048
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, which here ends with exit status 0 after SIGTERM or SIGINT, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, when_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._when_listening = when_listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen."""
-        await super().startup(sockets)
-        self._when_listening()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stops on a signal without raising it again afterwards."""
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs us stops us
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -56,15 +31,15 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         )
     listener = bind(settings)
 
-    def serve(announce: Callable[[str], None]) -> None:
+    def work(announce: Callable[[str], None]) -> None:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(settings, listener, announce))
 
     try:
         if settings.processes > 1:
-            Processes(settings.processes, lambda number: serve(announce if number == 0 else _say_nothing)).run()
+            Processes(settings.processes, lambda number: work(announce if number == 0 else _say_nothing)).run()
         else:
-            serve(announce)
+            work(announce)
     finally:
         listener.close()
         if settings.uds:
@@ -75,28 +50,15 @@ def _say_nothing(_: str) -> None:
     """What the second process and those after it announce."""
 
 
-def create_server(app: Threadkeep, when_listening: Callable[[], None]) -> Server:
-    """The HTTP server for `app`, with this project's limits and none of uvicorn's own logs."""
-    settings = app.settings
-    return Server(
-        uvicorn.Config(
-            app,
-            http=protocol_with(settings),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            proxy_headers=bool(settings.forwarded_allow_ips),
-            forwarded_allow_ips=list(settings.forwarded_allow_ips),
-            # Fractions of a second work too.
-            timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
-            timeout_graceful_shutdown=settings.shutdown_timeout_s,  # type: ignore[arg-type]
-            backlog=BACKLOG,
-        ),
-        when_listening,
-    )
+async def serve(app: Threadkeep, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Takes connections until `stop`, then lets the requests under way finish."""
+    hub = Hub(app.settings, app.api.answer)
+    loop = asyncio.get_running_loop()
+    accepting = await loop.create_server(lambda: Connection(hub), sock=listener, backlog=BACKLOG)
+    await stop.wait()
+    accepting.close()
+    listener.close()
+    await hub.drain(app.settings.shutdown_timeout_s)
 
 
 async def _serve(settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
@@ -107,9 +69,25 @@ async def _serve(settings: Settings, listener: socket.socket, announce: Callable
                 f"Refusing to listen on {settings.host} without an API key: anyone could read and delete every thread.",
                 f"Make a key first: threadkeep keys create{_database_flag(settings)}",
             )
-        is_open = app.authenticator.is_open
-        server = create_server(app, lambda: announce(banner(settings, listener, is_open=is_open)))
-        await server.serve(sockets=[listener])
+        stop = asyncio.Event()
+        _stop_on_signals(stop)
+        announce(banner(settings, listener, is_open=app.authenticator.is_open))
+        await serve(app, listener, stop)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and Ctrl+C let requests finish; a second Ctrl+C ends the process at once, which loses nothing either."""
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # One of several processes leaves Ctrl+C to their parent.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGINT, interrupted)
 
 
 def _database_flag(settings: Settings) -> str:

@@ -37,7 +37,7 @@ def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The settings of one server: a frozen value, passed to `create_app`. Units are last in each name."""
+    """The settings of one server: a frozen value, passed down from where it was read. Units are last in each name."""
 
     host: str = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs a key.")
     port: int = _setting(8000, "Port to listen on; 0 takes a free one.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,10 @@ class RunningServer:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the server's event loop and waits for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Runs `work` on the server's event loop, some time soon."""
+        self._loop.call_soon_threadsafe(work)
 
     def new_key(self, project: str = projects.DEFAULT_PROJECT) -> str:
         """A new key for `project`, which is made when it is missing. It works at once."""
@@ -72,14 +76,16 @@ def serve(**settings: Any) -> Iterator[RunningServer]:
 def _serve(app: Threadkeep) -> Iterator[RunningServer]:
     listener = server.bind(app.settings)
     started = threading.Event()
-    http_server = server.create_server(app, started.set)
+    stop = asyncio.Event()
     outcome: list[BaseException | RunningServer] = []
 
     async def run() -> None:
         async with app.running():
             host, port = listener.getsockname()[:2] if not app.settings.uds else ("localhost", 0)
             outcome.append(RunningServer(app, asyncio.get_running_loop(), f"http://{host}:{port}"))
-            await http_server.serve(sockets=[listener])
+            # It listens already, so whoever connects now is answered in a moment.
+            started.set()
+            await server.serve(app, listener, stop)
 
     def run_in_thread() -> None:
         try:
@@ -98,6 +104,7 @@ def _serve(app: Threadkeep) -> Iterator[RunningServer]:
             raise outcome[0]
         yield outcome[0]
     finally:
-        http_server.should_exit = True
+        if isinstance(running := outcome[0], RunningServer):
+            running.call(stop.set)
         thread.join(STOP_TIMEOUT_S)
         listener.close()

@@ -24,7 +24,7 @@ def test_large_bodies_count_until_their_requests_are_answered(servers):
     other.execute("begin immediate")
     waiting = threading.Thread(target=create)
     waiting.start()
-    while not server.app._api._bodies._bytes_held:
+    while not server.app.api._bodies._bytes_held:
         assert waiting.is_alive()
     refused = httpx2.post(f"{server.base_url}/threads", json=BIG, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
@@ -33,7 +33,7 @@ def test_large_bodies_count_until_their_requests_are_answered(servers):
     waiting.join()
     create()
     assert statuses == [200, 200]
-    assert server.app._api._bodies._bytes_held == 0
+    assert server.app.api._bodies._bytes_held == 0
 
 
 def test_a_body_is_not_lost_to_a_wish_for_another_protocol(server):

@@ -7,60 +7,106 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import Request as SiteRequest
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Scope
 
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError
 from threadkeep.http import api, openapi, reference
+from threadkeep.http.exchange import Answer, Request, answer_of
+from threadkeep.http.proxies import TrustedProxies
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def create_site(ping: Callable[[], Awaitable[None]]) -> Starlette:
-    """The application for all that is not the API. `ping` raises when the database does not answer."""
+class Site:
+    """Answers all that is not the API. `ping` raises `APIError` when the database does not answer."""
 
-    async def healthz(_: Request) -> Response:
-        return _json({"status": "ok"})
+    def __init__(self, ping: Callable[[], Awaitable[None]], proxies: TrustedProxies) -> None:
+        self._ping = ping
+        self._proxies = proxies
+        self._starlette = Starlette(
+            routes=[
+                Route("/", _home),
+                Route("/healthz", _healthz),
+                Route("/readyz", self._readyz),
+                Route("/openapi.json", _description),
+                Route("/docs", _docs),
+            ],
+            exception_handlers={HTTPException: _refuse, Exception: _fail},
+        )
 
-    async def readyz(_: Request) -> Response:
+    async def answer(self, request: Request) -> Answer:
+        """Hands the request to Starlette, and gathers what it sends; its answers are small."""
+        status, headers, pieces = 500, [], []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": await request.receive(), "more_body": not request.body_is_complete}
+
+        async def send(message: Message) -> None:
+            nonlocal status, headers
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], message["headers"]
+            else:
+                pieces.append(message.get("body", b""))
+
+        await self._starlette(self._scope(request), receive, send)
+        names = dict(headers)
+        content_type = names.pop(b"content-type", b"")
+        names.pop(b"content-length", None)
+        return Answer(status, b"".join(pieces), tuple(names.items()), content_type)
+
+    def _scope(self, request: Request) -> Scope:
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": self._proxies.scheme_of(request),
+            "path": request.path,
+            "root_path": "",
+            "query_string": request.query_string,
+            "headers": list(request.headers.items()),
+            "client": None,
+            "server": None,
+            "request_id": request.request_id,
+        }
+
+    async def _readyz(self, _: SiteRequest) -> Response:
         try:
-            await ping()
+            await self._ping()
         except APIError as error:
             return _error(error)
         return _json({"status": "ready"})
 
-    async def description(_: Request) -> Response:
-        return _json(openapi.document())
 
-    async def docs(request: Request) -> Response:
-        page = HTMLResponse(reference.page(openapi.document(), str(request.base_url).rstrip("/")))
-        page.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
-        return page
-
-    async def home(_: Request) -> Response:
-        return RedirectResponse("/docs")
-
-    return Starlette(
-        routes=[
-            Route("/", home),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/openapi.json", description),
-            Route("/docs", docs),
-        ],
-        exception_handlers={HTTPException: _refuse, Exception: _fail},
-    )
+async def _home(_: SiteRequest) -> Response:
+    return RedirectResponse("/docs")
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _healthz(_: SiteRequest) -> Response:
+    return _json({"status": "ok"})
+
+
+async def _description(_: SiteRequest) -> Response:
+    return _json(openapi.document())
+
+
+async def _docs(request: SiteRequest) -> Response:
+    page = HTMLResponse(reference.page(openapi.document(), str(request.base_url).rstrip("/")))
+    page.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+    return page
+
+
+async def _refuse(request: SiteRequest, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowedError.status:
         allow = (b"allow", (error.headers or {}).get("Allow", "GET").encode())
-        return _error(api.not_allowed(request.scope, allow))
-    return _error(api.not_found(request.scope))
+        return _error(api.not_allowed(request.method, request.url.path, allow))
+    return _error(api.not_found(request.method, request.url.path))
 
 
-async def _fail(request: Request, _: Exception) -> Response:
+async def _fail(request: SiteRequest, _: Exception) -> Response:
     return _error(InternalServerError(request.scope["request_id"]))
 
 
@@ -69,10 +115,10 @@ def _json(value: object) -> Response:
 
 
 def _error(error: APIError) -> Response:
-    status, payload, headers = api.render(error)
+    answer = answer_of(error)
     return Response(
-        payload,
-        status,
+        answer.payload,
+        answer.status,
         media_type="application/json",
-        headers={name.decode(): value.decode() for name, value in headers},
+        headers={name.decode(): value.decode() for name, value in answer.headers},
     )

@@ -1,0 +1,379 @@
+"""One HTTP connection: requests in, answers out, in order, within limits.
+
+llhttp parses, by way of httptools. Requests that come before the one ahead of them is answered wait their turn. Time
+and size of a head, time of a body, of sending and of doing nothing, and the number of connections are limited; refusals
+are in the API's envelope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import httptools
+
+from threadkeep.errors import APIError, BadRequestError, OverloadedError, RequestTimeoutError
+from threadkeep.http.exchange import Answer, ClientGoneError, Encoder, Request, answer_of, new_request_id
+from threadkeep.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# With so much of a body, or so many requests, waiting, nothing more is read from the connection.
+BODY_BYTES_WAITING = 64 * 1024
+REQUESTS_WAITING = 16
+
+_HEAD_TOO_LARGE = "The request's head is too large."
+
+
+class HeadTooLargeError(APIError):
+    """The request line and headers are over the limit."""
+
+    status = 431
+    code = "request_too_large"
+
+
+class Phase(enum.Enum):
+    """What the connection is waiting for, which decides how long it may."""
+
+    HEAD = "head"
+    BODY = "body"
+    ANSWER = "answer"
+    NOTHING = "nothing"
+
+
+class Hub:
+    """What the connections of a server share."""
+
+    def __init__(self, settings: Settings, answer: Callable[[Request], Awaitable[Answer]]) -> None:
+        self.settings = settings
+        self.answer = answer
+        self.encoder = Encoder()
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.seconds = {
+            Phase.HEAD: settings.head_timeout_s,
+            Phase.BODY: settings.body_timeout_s,
+            Phase.ANSWER: math.inf,
+            Phase.NOTHING: settings.keep_alive_s,
+        }
+
+    async def drain(self, timeout_s: float) -> None:
+        """Lets every request under way be answered; what is left after `timeout_s` is cut off."""
+        until = time.monotonic() + timeout_s
+        for connection in list(self.connections):
+            connection.finish()
+        if self.tasks:
+            _, pending = await asyncio.wait(self.tasks, timeout=timeout_s)
+            for task in pending:
+                task.cancel()
+        closed = [connection.closed for connection in self.connections]
+        if closed:
+            await asyncio.wait(closed, timeout=max(0, until - time.monotonic()))
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """The state of one connection; its methods are asyncio's, httptools' and `Hub`'s."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._limits = hub.settings
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        # From the first byte after a message on, even if it is only a blank line.
+        self._in_head = True
+        self._in_body = False
+        self._head_has_begun = False
+        self._heads = 0
+        self._head_bytes = 0
+        self._piece_bytes = 0
+        self._refusal: APIError | None = None
+        # The request whose body is still coming, those whose turn has not come, the one that is being answered.
+        self._arriving: Request | None = None
+        self._queue: deque[Request] = deque()
+        self._current: Request | None = None
+        self._is_last = False
+        self._reads = True
+        self._writes = True
+        # What is waited for, and in which request.
+        self._due: tuple[Phase | None, int] = (None, 0)
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._peer: str = peer[0] if isinstance(peer, tuple) else ""
+        self._hub.connections.add(self)
+        if len(self._hub.connections) > self._limits.connections_max:
+            self._refuse(OverloadedError("it has too many connections"))
+            return
+        self._set_deadline()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._hub.connections.discard(self)
+        self.closed.set_result(None)
+        self._queue.clear()
+        if self._arriving:
+            self._arriving.abandon()
+        for timer in (self._timer, self._send_timer):
+            if timer:
+                timer.cancel()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still read, so it gets the answers to what it asked."""
+        if self._arriving or not self._has_work():
+            return False
+        self._is_last = True
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing() or (self._is_last and not self._in_body):
+            return
+        if not self._in_head and not self._in_body:
+            self._begin_head()
+        self._piece_bytes = len(data)
+        heads = self._heads
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # It is served as if it had not asked; but the parser takes what follows for another protocol.
+            self._is_last = True
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or BadRequestError("Invalid HTTP request received."))
+        if self._in_head and self._heads == heads:
+            # The whole piece belongs to one head.
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.head_bytes_max:
+                self._refuse(HeadTooLargeError(_HEAD_TOO_LARGE))
+        self._go_on()
+
+    def pause_writing(self) -> None:
+        self._writes = False
+        self._send_timer = self._loop.call_later(self._limits.body_timeout_s, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        self._writes = True
+        if self._send_timer and not self._transport.is_closing():
+            self._send_timer.cancel()
+        self._go_on()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if not self._in_head:
+            self._begin_head()
+        self._head_has_begun = True
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+
+    def on_url(self, piece: bytes) -> None:
+        self._target += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._in_body = True
+        if self._piece_bytes > self._limits.head_bytes_max and self._size_of_head() > self._limits.head_bytes_max:
+            self._stop_parser(HeadTooLargeError(_HEAD_TOO_LARGE))
+        if self._parser.should_upgrade() and self._declares_body():
+            # The parser takes what follows for another protocol: the body would be lost.
+            self._stop_parser(BadRequestError("A request with a body cannot ask for an upgrade of the protocol."))
+        self._arriving = Request(
+            self._parser.get_method().decode("ascii"),
+            self._target,
+            self._headers,
+            keep_alive=self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1",
+            peer=self._peer,
+            want_more=self._want_more,
+        )
+        self._queue.append(self._arriving)
+
+    def on_body(self, piece: bytes) -> None:
+        if self._arriving:
+            self._arriving.add(piece)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        if self._arriving:
+            self._arriving.complete()
+            self._arriving = None
+
+    # Hub
+
+    def finish(self) -> None:
+        """Answers what has been asked, then closes."""
+        if self._has_work():
+            self._is_last = True
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        """Closes now."""
+        self._transport.abort()
+
+    # answering
+
+    def _go_on(self) -> None:
+        """Begins the next request when its turn has come; reads on when there is room; sets the time for what is due.
+
+        Called after everything that happens.
+        """
+        if self._transport.is_closing():
+            return
+        if self._queue and self._current is None and self._writes:
+            self._current = self._queue.popleft()
+            task = self._loop.create_task(self._answer(self._current))
+            self._hub.tasks.add(task)
+            task.add_done_callback(self._hub.tasks.discard)
+        self._read_if_there_is_room()
+        self._set_deadline()
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            answer = await self._hub.answer(request)
+        except ClientGoneError:
+            self._close()
+        except BaseException:
+            # Cancelled, or a fault of ours: the connection must not wait for an answer for ever.
+            self._transport.abort()
+            raise
+        else:
+            self._send(request, answer)
+
+    def _send(self, request: Request, answer: Answer) -> None:
+        self._current = None
+        if self._transport.is_closing():
+            return
+        closes = not request.keep_alive or (self._is_last and not self._queue) or answer.hangs_up
+        data = self._hub.encoder.encode(
+            answer,
+            request_id=request.request_id,
+            started=request.started,
+            keep_alive=not closes,
+            with_body=request.method != "HEAD",
+        )
+        self._transport.write(data)
+        if request is self._arriving:
+            # It was refused before its body came; the rest of that is thrown away.
+            self._arriving = None
+        if closes:
+            self._close()
+        else:
+            self._go_on()
+
+    def _refuse(self, error: APIError) -> None:
+        """Answers outside the application, and hangs up; requests that came whole are answered first."""
+        if self._transport.is_closing():
+            return
+        log.info("refused a connection: %s", error.message)
+        ahead = len(self._queue) + (self._current is not None) - (self._arriving is not None)
+        if self._arriving:
+            self._arriving.abandon()
+        if ahead > 0:
+            # This would be taken for the answer to a request before.
+            self._is_last = True
+            return
+        answer = answer_of(error)
+        self._transport.write(
+            self._hub.encoder.encode(answer, request_id=new_request_id(), started=time.perf_counter())
+        )
+        self._close()
+
+    def _close(self) -> None:
+        self._transport.close()
+        if self._transport.get_write_buffer_size() and self._writes:
+            # What a client does not fetch is not kept for ever.
+            self._send_timer = self._loop.call_later(self._limits.body_timeout_s, self._transport.abort)
+
+    def _has_work(self) -> bool:
+        return self._current is not None or bool(self._queue)
+
+    # reading
+
+    def _begin_head(self) -> None:
+        self._in_head = True
+        self._head_has_begun = False
+        self._heads += 1
+        self._head_bytes = 0
+
+    def _stop_parser(self, refusal: APIError) -> None:
+        self._refusal = refusal
+        raise ValueError
+
+    def _size_of_head(self) -> int:
+        return len(self._target) + sum(len(name) + len(value) for name, value in self._headers.items())
+
+    def _declares_body(self) -> bool:
+        return self._headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self._headers
+
+    def _want_more(self, request: Request) -> None:
+        if self._transport.is_closing():
+            request.abandon()
+            return
+        if request.headers.pop(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._read_if_there_is_room()
+
+    def _read_if_there_is_room(self) -> None:
+        waiting = self._arriving.bytes_waiting if self._arriving else 0
+        reads = len(self._queue) < REQUESTS_WAITING and waiting < BODY_BYTES_WAITING
+        if reads != self._reads:
+            self._reads = reads
+            if reads:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    # time
+
+    def _set_deadline(self) -> None:
+        if self._in_body:
+            phase = Phase.BODY
+        elif self._in_head:
+            phase = Phase.HEAD
+        else:
+            phase = Phase.ANSWER if self._has_work() else Phase.NOTHING
+        due = (phase, self._heads)
+        if due == self._due:
+            return
+        self._due = due
+        self._deadline = self._loop.time() + self._hub.seconds[phase]
+        # A timer that comes too early looks again; only one that comes too late is replaced, which is rare.
+        if self._timer and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and self._deadline != math.inf:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._transport.is_closing() or self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_time)
+        else:
+            self._too_slow()
+
+    def _too_slow(self) -> None:
+        asked = self._arriving is not None if self._in_body else (self._head_has_begun or self._has_work())
+        if self._due[0] is Phase.NOTHING and self._transport.get_write_buffer_size():
+            # A client that does not read would keep the connection open by not reading.
+            self._transport.abort()
+        elif self._due[0] is Phase.NOTHING or not asked:
+            # Nothing was asked, or it is answered already.
+            self._close()
+        else:
+            self._refuse(RequestTimeoutError("The request did not arrive in time."))
