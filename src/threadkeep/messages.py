@@ -180,13 +180,12 @@ async def create(ctx: Context, thread_id: str, params: MessageCreateParams) -> S
     message, body = new(ctx, thread_id, params)
 
     def unit(tx: Transaction) -> None:
-        reserved = tx.one(sql.reserve_message_seq, thread_id=thread_id, project_id=ctx.project_id)
-        if reserved is None:
+        held = tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id)
+        if held is None:
             raise NotFoundError.of("thread", thread_id)
-        seq, count = reserved
-        if count > ctx.settings.thread_messages_max:
-            raise BadRequestError(f"Thread {thread_id} already has {count - 1} messages, the most it can have.")
-        tx.run(sql.insert_message, **_row(message, body, seq))
+        added = tx.one(sql.append_message, deleted_seq=held[0], **_row(message, body))
+        if added and added[0] > ctx.settings.thread_messages_max:
+            _require_room(tx, ctx, thread_id)
 
     await ctx.store.write(unit)
     return Stored(body)
@@ -248,10 +247,12 @@ async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDelete
     """Removes the message; its text is gone, its place in the order is remembered."""
 
     def unit(tx: Transaction) -> None:
-        if tx.one(sql.release_message, thread_id=thread_id, project_id=ctx.project_id) is None:
+        if tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id) is None:
             raise NotFoundError.of("thread", thread_id)
-        if not tx.run(sql.delete_message, thread_id=thread_id, message_id=message_id):
+        deleted = tx.one(sql.delete_message, thread_id=thread_id, message_id=message_id)
+        if deleted is None:
             raise NotFoundError.of("message", message_id)
+        tx.run(sql.remember_deleted_message, thread_id=thread_id, seq=deleted[0])
 
     await ctx.store.write(unit)
     return MessageDeleted(id=message_id)
@@ -276,7 +277,10 @@ def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "")
 
 def insert_all(tx: Transaction, messages: Iterable[tuple[Message, bytes]]) -> None:
     """Stores the first messages of a new thread, in order."""
-    tx.run_many(sql.insert_message, [_row(message, body, seq) for seq, (message, body) in enumerate(messages, start=1)])
+    tx.run_many(
+        sql.insert_message,
+        [{"seq": seq, **_row(message, body)} for seq, (message, body) in enumerate(messages, start=1)],
+    )
 
 
 def remove(tx: Transaction, thread_id: str) -> bool:
@@ -284,15 +288,21 @@ def remove(tx: Transaction, thread_id: str) -> bool:
     return tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
 
 
-def _row(message: Message, body: bytes, seq: int) -> dict[str, object]:
+def _row(message: Message, body: bytes) -> dict[str, object]:
     return {
         "thread_id": message.thread_id,
-        "seq": seq,
         "message_id": message.id,
         "run_id": message.run_id,
         "shape": SHAPE,
         "body": body.decode(),
     }
+
+
+def _require_room(tx: Transaction, ctx: Context, thread_id: str) -> None:
+    """Numbers grow with each message ever added; what is limited is how many there are, the new one included."""
+    row = tx.one(sql.count_messages, thread_id=thread_id)
+    if row and row[0] > ctx.settings.thread_messages_max:
+        raise BadRequestError(f"Thread {thread_id} already has {row[0] - 1} messages, the most it can have.")
 
 
 def _require_thread(tx: Transaction, ctx: Context, thread_id: str) -> None:

@@ -1,12 +1,23 @@
--- name: reserve_message_seq
-update threads set message_seq = message_seq + 1, message_count = message_count + 1
-where thread_id = :thread_id and project_id = :project_id
-returning message_seq, message_count
+-- What adds or deletes messages holds the thread first, so that nobody else looks for its end meanwhile.
+-- name: hold_thread [sqlite]
+-- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
+select deleted_seq from threads where thread_id = :thread_id and project_id = :project_id
 
--- name: release_message
-update threads set message_count = message_count - 1
-where thread_id = :thread_id and project_id = :project_id
-returning thread_id
+-- name: hold_thread [postgres]
+select deleted_seq from threads where thread_id = :thread_id and project_id = :project_id for no key update
+
+-- Behind the last message, and behind any deleted one: a number is never used twice.
+-- name: append_message
+insert into messages (thread_id, seq, message_id, run_id, shape, body)
+values (:thread_id, 1 + (select max(ends.seq) from (
+    select cast(:deleted_seq as bigint) as seq
+    union all
+    select max(seq) from messages where thread_id = :thread_id and body is not null
+) as ends), :message_id, :run_id, :shape, :body)
+returning seq
+
+-- name: count_messages
+select count(*) from messages where thread_id = :thread_id and body is not null
 
 -- name: insert_message
 insert into messages (thread_id, seq, message_id, run_id, shape, body)
@@ -25,9 +36,8 @@ where thread_id = :thread_id and project_id = :project_id
 select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
 
 -- name: take_message [postgres]
-update messages set shape = shape
-where thread_id = :thread_id and message_id = :message_id and body is not null
-returning body
+select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
+for no key update
 
 -- name: update_message
 update messages set shape = :shape, body = :body where thread_id = :thread_id and message_id = :message_id
@@ -35,6 +45,10 @@ update messages set shape = :shape, body = :body where thread_id = :thread_id an
 -- name: delete_message
 update messages set body = null
 where thread_id = :thread_id and message_id = :message_id and body is not null
+returning seq
+
+-- name: remember_deleted_message
+update threads set deleted_seq = :seq where thread_id = :thread_id and deleted_seq < :seq
 
 -- Deleted messages too: their row remembers where they stood.
 -- name: locate_message

@@ -88,7 +88,6 @@ async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
         "thread_id": thread_id,
         "project_id": ctx.project_id,
         "created_at": thread.created_at,
-        "message_count": len(first_messages),
         "shape": SHAPE,
         "body": body.decode(),
     }

@@ -1,6 +1,6 @@
 -- name: insert_thread
-insert into threads (thread_id, project_id, created_at, message_seq, message_count, shape, body)
-values (:thread_id, :project_id, :created_at, :message_count, :message_count, :shape, :body)
+insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body)
+values (:thread_id, :project_id, :created_at, 0, :shape, :body)
 on conflict (thread_id) do nothing
 
 -- name: retrieve_thread
@@ -11,8 +11,7 @@ select body from threads where thread_id = :thread_id and project_id = :project_
 select created_at, body from threads where thread_id = :thread_id and project_id = :project_id
 
 -- name: take_thread [postgres]
-update threads set shape = shape where thread_id = :thread_id and project_id = :project_id
-returning created_at, body
+select created_at, body from threads where thread_id = :thread_id and project_id = :project_id for no key update
 
 -- name: update_thread
 update threads set shape = :shape, body = :body where thread_id = :thread_id

@@ -63,8 +63,7 @@ CREATE TABLE threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
-    message_seq bigint not null,
-    message_count bigint not null,
+    deleted_seq bigint not null,
     shape bigint not null,
     body text not null
 ) without rowid;

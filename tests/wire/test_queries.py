@@ -8,7 +8,7 @@ import pytest
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
 MESSAGE = {"role": "user", "content": "How does AI work?"}
 
-# Without the transaction's own: begin and commit once a group, savepoint and release once a unit.
+# Without the transaction's own: begin and commit once a group.
 REQUESTS = [
     ("POST", "/threads", THREAD, ["insert into threads", *["insert into thread_metadata"] * 2]),
     ("POST", "/threads", {"messages": [MESSAGE] * 2}, ["insert into threads", *["insert into messages"] * 2]),
@@ -16,11 +16,16 @@ REQUESTS = [
     ("POST", "/threads/{thread}", {"metadata": {"user": "abc123"}}, ["select created_at, body", "update threads"]),
     ("GET", "/threads?metadata[user]=abc123", None, ["select t.thread_id, t.body"]),
     ("GET", "/threads", None, ["select thread_id, body from threads"]),
-    ("POST", "/threads/{thread}/messages", MESSAGE, ["update threads", "insert into messages"]),
+    ("POST", "/threads/{thread}/messages", MESSAGE, ["select deleted_seq", "insert into messages"]),
     ("GET", "/threads/{thread}/messages", None, ["select thread_id from threads", "select message_id, body"]),
     ("GET", "/threads/{thread}/messages/{message}", None, ["select (select body from messages"]),
     ("POST", "/threads/{thread}/messages/{message}", THREAD, ["select thread_id", "select body", "update messages"]),
-    ("DELETE", "/threads/{thread}/messages/{message}", None, ["update threads", "update messages"]),
+    (
+        "DELETE",
+        "/threads/{thread}/messages/{message}",
+        None,
+        ["select deleted_seq", "update messages", "update threads"],
+    ),
 ]
 
 

@@ -50,14 +50,18 @@ class Checkpointer:
 
     async def truncate(self) -> bool:
         """Copies everything and empties the log; gives whether that was possible now."""
+        await self._wait_for_running()
+        return await self._start(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    async def _wait_for_running(self) -> None:
         while self._running is not None:
             await asyncio.wait([self._running])
-        return await self._start(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     async def close(self) -> None:
         """Truncates a last time."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
+        await self._wait_for_running()
         self._connection.set_busy_timeout(LAST_WAIT_MS)
         await self.truncate()
         if self._idle_timer is not None:

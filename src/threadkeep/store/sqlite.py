@@ -1,8 +1,11 @@
 """SQLite in WAL mode, embedded: one writer that commits in groups, reads on the event loop.
 
-Units of work run on the event loop, a group of them in one transaction, each in a savepoint; a helper OS thread then
-waits for the disk in COMMIT (`synchronous=full`), and the callers continue. While one group is being synced the next
-one queues up, so under load many writes share one sync. Readers see what is committed, never what is not yet on disk.
+Units of work run on the event loop, a group of them in one transaction; a helper OS thread then waits for the disk in
+COMMIT (`synchronous=full`), and the callers continue. While one group is being synced the next one queues up, so under
+load many writes share one sync. Readers see what is committed, never what is not yet on disk.
+
+A unit that fails before it has changed anything, as nearly all that fail do, just takes no part. When one fails later,
+the group is undone and run again with each unit in a savepoint.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError
+from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError, ThreadkeepError
 from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
 from threadkeep.store.interface import Row, Transaction
@@ -40,6 +43,10 @@ READ_ON_LOOP_STEPS = 200_000
 Unit = Callable[[Transaction], Any]
 # What a unit returned, or the exception that its caller gets.
 Outcome = tuple[Any, Exception | None]
+
+
+class HalfDoneError(Exception):
+    """A unit failed when it may have changed something already."""
 
 
 class SqliteStore:
@@ -162,7 +169,7 @@ class SqliteStore:
         """Writes as many of the group as fit the time; gives how many that were."""
         units = [unit for unit, _ in group]
         try:
-            outcomes = await self._run_together(units)
+            outcomes = await self._run_lightly_or_carefully(units)
         except STORAGE_ERRORS:
             # The group is undone as a whole. One unit may be to blame (a full disk refuses the large, not the small):
             # each is run again alone.
@@ -180,15 +187,21 @@ class SqliteStore:
                 waiter.set_result(result)
         return len(outcomes)
 
+    async def _run_lightly_or_carefully(self, units: list[Unit]) -> list[Outcome]:
+        try:
+            return await self._run_together(units, self._run_unit)
+        except HalfDoneError:
+            return await self._run_together(units, self._run_in_savepoint)
+
     async def _run_alone(self, unit: Unit) -> Outcome:
         try:
-            return (await self._run_together([unit]))[0]
+            return (await self._run_together([unit], self._run_in_savepoint))[0]
         except STORAGE_ERRORS as error:
             return None, unavailable(error)
         except Exception as fault:  # noqa: BLE001 - as above
             return None, fault
 
-    async def _run_together(self, units: list[Unit]) -> list[Outcome]:
+    async def _run_together(self, units: list[Unit], run: Callable[[Unit], Outcome]) -> list[Outcome]:
         """One transaction, on disk when this returns. After an error nothing of it remains.
 
         Gives the outcomes of the first units, and leaves the rest when they hold up the event loop for too long.
@@ -202,16 +215,30 @@ class SqliteStore:
             return [(None, refusal)] * len(units)
         try:
             until = time.monotonic() + GROUP_S
-            outcomes = [self._run_in_savepoint(units[0])]
+            outcomes = [run(units[0])]
             for unit in units[1:]:
                 if time.monotonic() > until:
                     break
-                outcomes.append(self._run_in_savepoint(unit))
+                outcomes.append(run(unit))
             await self._in_helper(self._commit)
         except Exception:
             self._roll_back()
             raise
         return outcomes
+
+    def _run_unit(self, unit: Unit) -> Outcome:
+        before = self._writer.total_changes()
+        try:
+            return unit(self._transaction), None
+        except STORAGE_ERRORS:
+            raise
+        except ThreadkeepError as error:
+            if self._writer.total_changes() != before:
+                raise HalfDoneError from error
+            return None, error
+        except Exception as fault:
+            # Nobody knows what it did; changes of the schema are not counted.
+            raise HalfDoneError from fault
 
     def _run_in_savepoint(self, unit: Unit) -> Outcome:
         control = self._transaction.control

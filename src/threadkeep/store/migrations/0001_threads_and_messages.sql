@@ -32,8 +32,7 @@ create table threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
-    message_seq bigint not null,
-    message_count bigint not null,
+    deleted_seq bigint not null,
     shape bigint not null,
     body text not null
 ) without rowid
@@ -43,8 +42,7 @@ create table threads (
     thread_id text collate "C" primary key,
     project_id text collate "C" not null,
     created_at bigint not null,
-    message_seq bigint not null,
-    message_count bigint not null,
+    deleted_seq bigint not null,
     shape bigint not null,
     body text not null
 )
