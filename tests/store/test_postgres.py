@@ -17,13 +17,13 @@ from threadkeep.store.postgres import ATTEMPTS
 from threadkeep.store.queries import Query
 
 sql = queries.load("projects")
-THREAD_FAMILY = ("threads", "messages", "thread_metadata", "deleted_threads")
 UNIQUE_KEYS = """
     select t.relname, i.relname, a.attname from pg_index x
     join pg_class t on t.oid = x.indrelid join pg_class i on i.oid = x.indexrelid
     join pg_attribute a on a.attrelid = t.oid and a.attnum = x.indkey[0]
     where x.indisunique and t.relname = any($1)
 """
+TABLES = "select table_name from information_schema.tables where table_schema = current_schema()"
 
 
 @pytest.fixture
@@ -50,16 +50,27 @@ def add(number):
     return lambda tx: tx.run(sql.insert_project, project_id=f"{number:04}", name=f"{number:04}", created_at=1)
 
 
-def test_every_unique_key_of_the_thread_family_begins_with_thread_id(url):
+def ask_about_schema(url, question, *arguments):
+    """The rows that PostgreSQL answers about a migrated database."""
+
     async def work(_store):
         connection = await asyncpg.connect(url)
-        rows = await connection.fetch(UNIQUE_KEYS, list(THREAD_FAMILY))
+        rows = await connection.fetch(question, *arguments)
         await connection.close()
         return rows
 
-    keys = with_stores(url, work)
+    return with_stores(url, work)
+
+
+def test_every_unique_key_of_the_thread_family_begins_with_thread_id(url):
+    keys = ask_about_schema(url, UNIQUE_KEYS, list(migrate.THREAD_FAMILY))
     assert {table for table, _, _ in keys} >= {"threads", "messages", "deleted_threads"}
     assert {column for _, _, column in keys} == {"thread_id"}
+
+
+def test_every_table_belongs_to_the_thread_family_or_is_shared(url):
+    tables = [table for [table] in ask_about_schema(url, TABLES)]
+    assert sorted(tables) == sorted([*migrate.THREAD_FAMILY, *migrate.SHARED_TABLES])
 
 
 def test_nodes_that_start_together_migrate_once(url):
