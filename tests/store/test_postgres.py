@@ -24,6 +24,10 @@ UNIQUE_KEYS = """
     where x.indisunique and t.relname = any($1)
 """
 TABLES = "select table_name from information_schema.tables where table_schema = current_schema()"
+THREAD_IDS = """
+    select table_name, data_type, collation_name, is_nullable from information_schema.columns
+    where table_schema = current_schema() and column_name = 'thread_id'
+"""
 
 
 @pytest.fixture
@@ -71,6 +75,12 @@ def test_every_unique_key_of_the_thread_family_begins_with_thread_id(url):
 def test_every_table_belongs_to_the_thread_family_or_is_shared(url):
     tables = [table for [table] in ask_about_schema(url, TABLES)]
     assert sorted(tables) == sorted([*migrate.THREAD_FAMILY, *migrate.SHARED_TABLES])
+
+
+def test_the_tables_of_the_thread_family_can_be_kept_together_by_thread_id(url):
+    columns = ask_about_schema(url, THREAD_IDS)
+    assert {table for table, *_ in columns} == set(migrate.THREAD_FAMILY)
+    assert {tuple(rest) for _, *rest in columns} == {("text", "C", "NO")}
 
 
 def test_nodes_that_start_together_migrate_once(url):
