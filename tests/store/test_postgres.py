@@ -90,6 +90,30 @@ def test_nodes_that_start_together_migrate_once(url):
     assert len(with_stores(url, work, count=8)) == len(migrate.MIGRATIONS)
 
 
+def run_sql(url, statements):
+    """Does something to the database without Threadkeep."""
+
+    async def main():
+        connection = await asyncpg.connect(url)
+        await connection.execute(statements)
+        await connection.close()
+
+    asyncio.run(main())
+
+
+def test_views_of_extensions_do_not_make_a_database_that_of_others(url):
+    run_sql(url, "create view of_an_extension as select 1")
+    assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
+
+
+def test_a_database_with_other_tables_is_refused_and_left_alone(url):
+    run_sql(url, "create table of_others (n int)")
+    with pytest.raises(StartupError, match="holds other tables"):
+        with_stores(url, None)
+    run_sql(url, "drop table of_others")
+    assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
+
+
 def test_units_that_deadlock_are_tried_again_until_both_succeed(url):
     touch = Query("touch", "", "update projects set created_at = created_at + 1 where name = :name")
 
