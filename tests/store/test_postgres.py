@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import asyncpg
 import openai
 import pytest
 
-from threadkeep import testing
+from threadkeep import projects, testing, threads
 from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
@@ -17,6 +19,7 @@ from threadkeep.store.postgres import ATTEMPTS
 from threadkeep.store.queries import Query
 
 sql = queries.load("projects")
+PAGE = Path(__file__).parents[2] / "docs/how-to/use-postgresql.md"
 UNIQUE_KEYS = """
     select t.relname, i.relname, a.attname from pg_index x
     join pg_class t on t.oid = x.indrelid join pg_class i on i.oid = x.indexrelid
@@ -95,8 +98,10 @@ def run_sql(url, statements):
 
     async def main():
         connection = await asyncpg.connect(url)
-        await connection.execute(statements)
-        await connection.close()
+        try:
+            await connection.execute(statements)
+        finally:
+            await connection.close()
 
     asyncio.run(main())
 
@@ -210,3 +215,68 @@ class TestTwoServers:
         other.beta.threads.delete(thread.id)
         with pytest.raises(openai.NotFoundError):
             one.beta.threads.retrieve(thread.id)
+
+
+class TestARoleThatCanDoLess:
+    """An owner that migrates and a role that serves, made by the statements of the page."""
+
+    @pytest.fixture
+    def urls(self, url):
+        name = re.search(r"/(test_\d+)\?", url)[1]
+        of_owner, of_server = self.statements(name)
+        # One by one: a database is not made in a transaction with others.
+        for statement in of_owner.splitlines():
+            run_sql(url, statement)
+        administrator, owner, server = (
+            re.sub(r"//.*\?", f"//{role}@/{name}_kept?", url)
+            for role in ("postgres", f"{name}_kept", f"{name}_kept_server")
+        )
+        with_stores(owner, lambda store: store.read(migrate.version))
+        run_sql(administrator, of_server)
+        return owner, server
+
+    def statements(self, name):
+        """What makes the owner and its database, and what makes the other role; under names of their own."""
+        page = PAGE.read_text(encoding="utf-8").replace("\\connect threadkeep\n", "")
+        blocks = re.findall(r"^```sql\n(create role .*?)^```$", page, re.MULTILINE | re.DOTALL)
+        return [re.sub(r"\bthreadkeep", f"{name}_kept", block) for block in blocks]
+
+    def test_it_can_do_all_that_a_server_does(self, urls):
+        with (
+            testing.serve(database=urls[1]) as server,
+            openai.OpenAI(base_url=server.base_url, api_key=server.new_key("new project"), max_retries=0) as client,
+        ):
+            created = client.beta.threads.create(messages=[{"role": "user", "content": "x"}], metadata={"a": "b"})
+            client.beta.threads.messages.create(created.id, role="user", content="y")
+            client.beta.threads.update(created.id, metadata={"c": "d"})
+            [listed] = client.get("/threads?metadata[a]=b&metadata[c]=d", cast_to=object)["data"]
+            assert listed["id"] == created.id
+            client.beta.threads.delete(created.id)
+            later = created.created_at + threads.REMEMBERED_S + 60
+            assert server.run(threads.sweep(server.app.store, later))
+            assert not server.run(threads.sweep(server.app.store, later))
+            [key] = server.run(projects.list_keys(server.app.store))
+            server.run(projects.revoke_key(server.app.store, key.key_id, 1))
+            server.run(server.app.authenticator.look())
+            with pytest.raises(openai.AuthenticationError):
+                client.beta.threads.create()
+
+    @pytest.mark.parametrize(
+        "statement", ["drop table {}", "alter table {} add n int", "truncate {}", "create table {}_2 (n int)"]
+    )
+    def test_it_can_change_no_table(self, urls, statement):
+        for table in (*migrate.THREAD_FAMILY, *migrate.SHARED_TABLES):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                run_sql(urls[1], statement.format(table))
+
+    def test_it_is_told_plainly_that_it_cannot_migrate(self, urls):
+        with_stores(urls[1], lambda store: store.read(migrate.version))
+        run_sql(urls[0], f"delete from migrations where version = {migrate.LATEST}")
+        with pytest.raises(StartupError, match="This role may not make or change the tables: ") as caught:
+            with_stores(urls[1], None)
+        assert caught.value.hint.startswith("Run `threadkeep migrate` as their owner")
+
+    def test_it_can_use_the_tables_of_later_versions(self, urls):
+        owner, server = urls
+        run_sql(owner, "create table of_a_later_version (n int)")
+        run_sql(server, "insert into of_a_later_version values (1); delete from of_a_later_version")
