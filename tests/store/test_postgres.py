@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import AsyncExitStack
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -200,10 +202,16 @@ class TestTwoServers:
     """Two server processes' worth of servers on one database."""
 
     @pytest.fixture
-    def clients(self, url):
+    def two_servers(self, url):
         with testing.serve(database=url) as one, testing.serve(database=url) as other:
-            key = one.new_key()
-            yield [openai.OpenAI(base_url=s.base_url, api_key=key, max_retries=0) for s in (one, other)]
+            yield one, other
+
+    @pytest.fixture
+    def clients(self, two_servers):
+        key = two_servers[0].new_key()
+        with ExitStack() as stack:
+            options = {"api_key": key, "max_retries": 0, "timeout": 60}
+            yield [stack.enter_context(openai.OpenAI(base_url=s.base_url, **options)) for s in two_servers]
 
     def test_what_one_writes_the_other_reads(self, clients):
         one, other = clients
@@ -215,6 +223,56 @@ class TestTwoServers:
         other.beta.threads.delete(thread.id)
         with pytest.raises(openai.NotFoundError):
             one.beta.threads.retrieve(thread.id)
+
+    def test_a_key_that_one_revokes_the_other_refuses_within_a_second(self, two_servers, clients):
+        one, _ = two_servers
+        clients[1].beta.threads.create()
+        [key] = one.run(projects.list_keys(one.app.store))
+        one.run(projects.revoke_key(one.app.store, key.key_id, 1))
+        revoked_at = time.monotonic()
+
+        def create_for_a_second():
+            while time.monotonic() < revoked_at + 1:
+                clients[1].beta.threads.create()
+
+        with pytest.raises(openai.AuthenticationError):
+            create_for_a_second()
+
+    def test_messages_that_both_take_at_once_have_one_order_that_respects_time(self, clients):
+        thread_id = clients[0].beta.threads.create().id
+        said = []
+
+        def say(n):
+            sent_at = time.monotonic()
+            create = clients[n % 2].beta.threads.messages.create
+            message_id = create(thread_id, role="user", content=str(n)).id
+            said.append((message_id, sent_at, time.monotonic()))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(say, range(80)))
+        listed, seen_by_other = (
+            [message.id for message in client.beta.threads.messages.list(thread_id, order="asc", limit=100)]
+            for client in clients
+        )
+        assert listed == seen_by_other
+        assert sorted(listed) == sorted(message_id for message_id, *_ in said)
+        place = {message_id: n for n, message_id in enumerate(listed)}
+        for early, _, answered_at in said:
+            for late, sent_at, _ in said:
+                assert answered_at > sent_at or place[early] < place[late]
+
+    def test_64_keys_that_both_merge_at_once_all_survive(self, clients):
+        threads_of_16 = [clients[0].beta.threads.create().id for _ in range(4)]
+
+        def merge(n):
+            clients[n % 2].beta.threads.update(threads_of_16[n // 16], metadata={f"key {n}": str(n)})
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(merge, range(64)))
+        for start, thread_id in enumerate(threads_of_16):
+            expected = {f"key {n}": str(n) for n in range(start * 16, start * 16 + 16)}
+            for client in clients:
+                assert client.beta.threads.retrieve(thread_id).metadata == expected
 
 
 class TestARoleThatCanDoLess:
