@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale sdk-eras node fix docs bench lock clean
+.PHONY: help setup run test check rest lint types stale sdk-eras node pgbouncer fix docs bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,9 +18,9 @@ run: $(VENV)/.installed ## Start the server on embedded SQLite
 test: $(VENV)/.tests-installed ## Run the tests
 	$(BIN)/pytest
 
-check: test rest ## Everything CI runs: tests, lint, types, docs, SDK eras, Node
+check: test rest ## Everything CI runs: tests, lint, types, docs, SDK eras, Node, pgbouncer
 
-rest: lint types stale sdk-eras node
+rest: lint types stale sdk-eras node pgbouncer
 
 lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
@@ -34,6 +34,9 @@ sdk-eras: $(VENV)/.installed ## Run the API tests with older versions of the Pyt
 
 node: $(VENV)/.installed ## Run the API tests with the Node SDK, newest and v4
 	$(BIN)/python tests/node/run.py
+
+pgbouncer: $(VENV)/.tests-installed ## Run the tests of PostgreSQL behind a pooler (root: installs it with apt-get)
+	$(BIN)/python tests/pooler/run.py
 
 stale: $(VENV)/.tests-installed
 	$(BIN)/python docs/generate.py --check

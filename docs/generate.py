@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from the code: settings, command line, API.
+"""Writes what is made from the code: the reference pages of settings, command line and API, statements for Citus.
 
 docs/generate.py            rewrites them in place
 docs/generate.py --check    exit status 1 when one of them is not up to date
@@ -16,8 +16,9 @@ from pathlib import Path
 from threadkeep import cli
 from threadkeep.http import openapi, reference
 from threadkeep.settings import Described, table
+from threadkeep.store import migrate
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from {source}. Change that, then run `make docs`. -->"
 KIB, MIB = 1024, 1024**2
 # Arguments of every command, told once.
@@ -25,6 +26,8 @@ COMMON = ("help", "config", "set_database")
 # The words for a type are those of `/docs`: names and values become code, the rest plain text.
 _CODE = re.compile(r"</?(?:code|a)\b[^>]*>")
 _PLAIN = re.compile(r"</?span\b[^>]*>")
+# The block of text that stands below the note in a page which is otherwise written by hand.
+_NOTED_BLOCK = re.compile(r"<!-- Written by .*? -->\n```text\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def settings_page() -> str:
@@ -217,24 +220,42 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "api.md": api_page}
+def citus_page() -> str:
+    """The page about Citus as it is, with the statements that the list of tables gives."""
+    first, *others = migrate.THREAD_FAMILY
+    statements = [
+        f"select create_distributed_table('{first}', 'thread_id');",
+        *(f"select create_distributed_table('{name}', 'thread_id', colocate_with => '{first}');" for name in others),
+        *(f"select create_reference_table('{name}');" for name in migrate.SHARED_TABLES),
+    ]
+    before, after = _NOTED_BLOCK.split((DOCS / "how-to/citus.md").read_text(encoding="utf-8"))
+    note = NOTE.format(source="src/threadkeep/store/migrate.py")
+    return before + "\n".join([note, "```text", *statements, "```"]) + after
+
+
+PAGES = {
+    "reference/settings.md": settings_page,
+    "reference/cli.md": cli_page,
+    "reference/api.md": api_page,
+    "how-to/citus.md": citus_page,
+}
 
 
 def main() -> None:
     """Writes the pages, or says which are out of date."""
-    parser = argparse.ArgumentParser(description="Writes the generated reference pages.")
+    parser = argparse.ArgumentParser(description="Writes the pages that are made from the code.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a page is out of date")
     check = parser.parse_args().check
     stale = []
     for name, page in PAGES.items():
-        path, text = REFERENCE / name, page()
+        path, text = DOCS / name, page()
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)
         if not check:
             path.write_text(text, encoding="utf-8")
     for name in stale:
-        print(f"docs/reference/{name} {'is out of date: run make docs' if check else 'was rewritten'}")
+        print(f"docs/{name} {'is out of date: run make docs' if check else 'was rewritten'}")
     sys.exit(1 if check and stale else 0)
 
 

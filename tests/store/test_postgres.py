@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 
 import asyncpg
 import openai
 import pytest
 
-from threadkeep import testing
+from threadkeep import projects, testing, threads
 from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
@@ -17,12 +21,17 @@ from threadkeep.store.postgres import ATTEMPTS
 from threadkeep.store.queries import Query
 
 sql = queries.load("projects")
-THREAD_FAMILY = ("threads", "messages", "thread_metadata", "deleted_threads")
+PAGE = Path(__file__).parents[2] / "docs/how-to/use-postgresql.md"
 UNIQUE_KEYS = """
     select t.relname, i.relname, a.attname from pg_index x
     join pg_class t on t.oid = x.indrelid join pg_class i on i.oid = x.indexrelid
     join pg_attribute a on a.attrelid = t.oid and a.attnum = x.indkey[0]
     where x.indisunique and t.relname = any($1)
+"""
+TABLES = "select table_name from information_schema.tables where table_schema = current_schema()"
+THREAD_IDS = """
+    select table_name, data_type, collation_name, is_nullable from information_schema.columns
+    where table_schema = current_schema() and column_name = 'thread_id'
 """
 
 
@@ -50,16 +59,33 @@ def add(number):
     return lambda tx: tx.run(sql.insert_project, project_id=f"{number:04}", name=f"{number:04}", created_at=1)
 
 
-def test_every_unique_key_of_the_thread_family_begins_with_thread_id(url):
+def ask_about_schema(url, question, *arguments):
+    """The rows that PostgreSQL answers about a migrated database."""
+
     async def work(_store):
         connection = await asyncpg.connect(url)
-        rows = await connection.fetch(UNIQUE_KEYS, list(THREAD_FAMILY))
+        rows = await connection.fetch(question, *arguments)
         await connection.close()
         return rows
 
-    keys = with_stores(url, work)
+    return with_stores(url, work)
+
+
+def test_every_unique_key_of_the_thread_family_begins_with_thread_id(url):
+    keys = ask_about_schema(url, UNIQUE_KEYS, list(migrate.THREAD_FAMILY))
     assert {table for table, _, _ in keys} >= {"threads", "messages", "deleted_threads"}
     assert {column for _, _, column in keys} == {"thread_id"}
+
+
+def test_every_table_belongs_to_the_thread_family_or_is_shared(url):
+    tables = [table for [table] in ask_about_schema(url, TABLES)]
+    assert sorted(tables) == sorted([*migrate.THREAD_FAMILY, *migrate.SHARED_TABLES])
+
+
+def test_the_tables_of_the_thread_family_can_be_kept_together_by_thread_id(url):
+    columns = ask_about_schema(url, THREAD_IDS)
+    assert {table for table, *_ in columns} == set(migrate.THREAD_FAMILY)
+    assert {tuple(rest) for _, *rest in columns} == {("text", "C", "NO")}
 
 
 def test_nodes_that_start_together_migrate_once(url):
@@ -67,6 +93,32 @@ def test_nodes_that_start_together_migrate_once(url):
         return await stores[0].read(lambda tx: tx.all(migrate.sql.list_migrations))
 
     assert len(with_stores(url, work, count=8)) == len(migrate.MIGRATIONS)
+
+
+def run_sql(url, statements):
+    """Does something to the database without Threadkeep."""
+
+    async def main():
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statements)
+        finally:
+            await connection.close()
+
+    asyncio.run(main())
+
+
+def test_views_of_extensions_do_not_make_a_database_that_of_others(url):
+    run_sql(url, "create view of_an_extension as select 1")
+    assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
+
+
+def test_a_database_with_other_tables_is_refused_and_left_alone(url):
+    run_sql(url, "create table of_others (n int)")
+    with pytest.raises(StartupError, match="holds other tables"):
+        with_stores(url, None)
+    run_sql(url, "drop table of_others")
+    assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
 
 
 def test_units_that_deadlock_are_tried_again_until_both_succeed(url):
@@ -150,10 +202,16 @@ class TestTwoServers:
     """Two server processes' worth of servers on one database."""
 
     @pytest.fixture
-    def clients(self, url):
+    def two_servers(self, url):
         with testing.serve(database=url) as one, testing.serve(database=url) as other:
-            key = one.new_key()
-            yield [openai.OpenAI(base_url=s.base_url, api_key=key, max_retries=0) for s in (one, other)]
+            yield one, other
+
+    @pytest.fixture
+    def clients(self, two_servers):
+        key = two_servers[0].new_key()
+        with ExitStack() as stack:
+            options = {"api_key": key, "max_retries": 0, "timeout": 60}
+            yield [stack.enter_context(openai.OpenAI(base_url=s.base_url, **options)) for s in two_servers]
 
     def test_what_one_writes_the_other_reads(self, clients):
         one, other = clients
@@ -165,3 +223,118 @@ class TestTwoServers:
         other.beta.threads.delete(thread.id)
         with pytest.raises(openai.NotFoundError):
             one.beta.threads.retrieve(thread.id)
+
+    def test_a_key_that_one_revokes_the_other_refuses_within_a_second(self, two_servers, clients):
+        one, _ = two_servers
+        clients[1].beta.threads.create()
+        [key] = one.run(projects.list_keys(one.app.store))
+        one.run(projects.revoke_key(one.app.store, key.key_id, 1))
+        revoked_at = time.monotonic()
+
+        def create_for_a_second():
+            while time.monotonic() < revoked_at + 1:
+                clients[1].beta.threads.create()
+
+        with pytest.raises(openai.AuthenticationError):
+            create_for_a_second()
+
+    def test_messages_that_both_take_at_once_have_one_order_that_respects_time(self, clients):
+        thread_id = clients[0].beta.threads.create().id
+        said = []
+
+        def say(n):
+            sent_at = time.monotonic()
+            create = clients[n % 2].beta.threads.messages.create
+            message_id = create(thread_id, role="user", content=str(n)).id
+            said.append((message_id, sent_at, time.monotonic()))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(say, range(80)))
+        listed, seen_by_other = (
+            [message.id for message in client.beta.threads.messages.list(thread_id, order="asc", limit=100)]
+            for client in clients
+        )
+        assert listed == seen_by_other
+        assert sorted(listed) == sorted(message_id for message_id, *_ in said)
+        place = {message_id: n for n, message_id in enumerate(listed)}
+        for early, _, answered_at in said:
+            for late, sent_at, _ in said:
+                assert answered_at > sent_at or place[early] < place[late]
+
+    def test_64_keys_that_both_merge_at_once_all_survive(self, clients):
+        threads_of_16 = [clients[0].beta.threads.create().id for _ in range(4)]
+
+        def merge(n):
+            clients[n % 2].beta.threads.update(threads_of_16[n // 16], metadata={f"key {n}": str(n)})
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(merge, range(64)))
+        for start, thread_id in enumerate(threads_of_16):
+            expected = {f"key {n}": str(n) for n in range(start * 16, start * 16 + 16)}
+            for client in clients:
+                assert client.beta.threads.retrieve(thread_id).metadata == expected
+
+
+class TestARoleThatCanDoLess:
+    """An owner that migrates and a role that serves, made by the statements of the page."""
+
+    @pytest.fixture
+    def urls(self, url):
+        name = re.search(r"/(test_\d+)\?", url)[1]
+        of_owner, of_server = self.statements(name)
+        # One by one: a database is not made in a transaction with others.
+        for statement in of_owner.splitlines():
+            run_sql(url, statement)
+        administrator, owner, server = (
+            re.sub(r"//.*\?", f"//{role}@/{name}_kept?", url)
+            for role in ("postgres", f"{name}_kept", f"{name}_kept_server")
+        )
+        with_stores(owner, lambda store: store.read(migrate.version))
+        run_sql(administrator, of_server)
+        return owner, server
+
+    def statements(self, name):
+        """What makes the owner and its database, and what makes the other role; under names of their own."""
+        page = PAGE.read_text(encoding="utf-8").replace("\\connect threadkeep\n", "")
+        blocks = re.findall(r"^```sql\n(create role .*?)^```$", page, re.MULTILINE | re.DOTALL)
+        return [re.sub(r"\bthreadkeep", f"{name}_kept", block) for block in blocks]
+
+    def test_it_can_do_all_that_a_server_does(self, urls):
+        with (
+            testing.serve(database=urls[1]) as server,
+            openai.OpenAI(base_url=server.base_url, api_key=server.new_key("new project"), max_retries=0) as client,
+        ):
+            created = client.beta.threads.create(messages=[{"role": "user", "content": "x"}], metadata={"a": "b"})
+            client.beta.threads.messages.create(created.id, role="user", content="y")
+            client.beta.threads.update(created.id, metadata={"c": "d"})
+            [listed] = client.get("/threads?metadata[a]=b&metadata[c]=d", cast_to=object)["data"]
+            assert listed["id"] == created.id
+            client.beta.threads.delete(created.id)
+            later = created.created_at + threads.REMEMBERED_S + 60
+            assert server.run(threads.sweep(server.app.store, later))
+            assert not server.run(threads.sweep(server.app.store, later))
+            [key] = server.run(projects.list_keys(server.app.store))
+            server.run(projects.revoke_key(server.app.store, key.key_id, 1))
+            server.run(server.app.authenticator.look())
+            with pytest.raises(openai.AuthenticationError):
+                client.beta.threads.create()
+
+    @pytest.mark.parametrize(
+        "statement", ["drop table {}", "alter table {} add n int", "truncate {}", "create table {}_2 (n int)"]
+    )
+    def test_it_can_change_no_table(self, urls, statement):
+        for table in (*migrate.THREAD_FAMILY, *migrate.SHARED_TABLES):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                run_sql(urls[1], statement.format(table))
+
+    def test_it_is_told_plainly_that_it_cannot_migrate(self, urls):
+        with_stores(urls[1], lambda store: store.read(migrate.version))
+        run_sql(urls[0], f"delete from migrations where version = {migrate.LATEST}")
+        with pytest.raises(StartupError, match="This role may not make or change the tables: ") as caught:
+            with_stores(urls[1], None)
+        assert caught.value.hint.startswith("Run `threadkeep migrate` as their owner")
+
+    def test_it_can_use_the_tables_of_later_versions(self, urls):
+        owner, server = urls
+        run_sql(owner, "create table of_a_later_version (n int)")
+        run_sql(server, "insert into of_a_later_version values (1); delete from of_a_later_version")

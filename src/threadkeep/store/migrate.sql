@@ -3,8 +3,9 @@
 select count(*), count(case when name = 'migrations' then 1 end) from sqlite_master where type = 'table'
 
 -- name: count_tables [postgres]
+-- Extensions such as Citus and pg_stat_statements put views there.
 select count(*), count(case when table_name = 'migrations' then 1 end)
-from information_schema.tables where table_schema = current_schema()
+from information_schema.tables where table_schema = current_schema() and table_type = 'BASE TABLE'
 
 -- name: create_migrations
 create table migrations (

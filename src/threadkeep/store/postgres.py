@@ -142,6 +142,11 @@ class PostgresStore:
         except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
             # Another node made the first table at the same moment; now it is there to wait for.
             return await self._run(lambda: self._in_transaction(migrate.apply, BEGIN_MIGRATION))
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise StartupError(
+                f"This role may not make or change the tables: {error}.",
+                "Run `threadkeep migrate` as their owner, then grant this role to read and write them.",
+            ) from None
 
     async def checkpoint(self) -> None:
         """PostgreSQL does this by itself."""

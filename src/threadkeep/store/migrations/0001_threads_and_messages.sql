@@ -1,5 +1,6 @@
 -- Projects and their keys, threads, messages.
--- Every key of the thread family begins with thread_id, so that one thread lives on one shard.
+-- Every key of the thread family begins with thread_id, so that one thread lives on one shard; on PostgreSQL the
+-- collation of thread_id is the same everywhere, without which Citus does not keep tables together.
 
 -- name: create_projects
 create table projects (
@@ -74,9 +75,19 @@ create table thread_metadata (
 create index thread_metadata_by_pair on thread_metadata (project_id, key, value, created_at, thread_id)
 
 -- Where a deleted thread stood in the list, and whether rows of it are still to be removed.
--- name: create_deleted_threads
+-- Differs on SQLite: it compares bytes without being told.
+-- name: create_deleted_threads [sqlite]
 create table deleted_threads (
     thread_id text primary key,
+    project_id text not null,
+    created_at bigint not null,
+    deleted_at bigint not null,
+    messages_left bigint not null
+)
+
+-- name: create_deleted_threads [postgres]
+create table deleted_threads (
+    thread_id text collate "C" primary key,
     project_id text not null,
     created_at bigint not null,
     deleted_at bigint not null,
@@ -90,9 +101,20 @@ create index deleted_threads_by_time on deleted_threads (deleted_at)
 create index deleted_threads_unfinished on deleted_threads (thread_id) where messages_left = 1
 
 -- A deleted message keeps its row without its text: a cursor that points at it still finds its place.
--- name: create_messages
+-- Differs on SQLite: it compares bytes without being told.
+-- name: create_messages [sqlite]
 create table messages (
     thread_id text not null,
+    seq bigint not null,
+    message_id text not null,
+    run_id text,
+    shape bigint not null,
+    body text
+)
+
+-- name: create_messages [postgres]
+create table messages (
+    thread_id text collate "C" not null,
     seq bigint not null,
     message_id text not null,
     run_id text,
