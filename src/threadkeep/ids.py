@@ -21,10 +21,6 @@ RANDOM_CHARACTERS = 16
 GIVEN_ID_CHARACTERS_MAX = 128
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
-# 256 is not a multiple of 62: bytes of 248 and above are thrown away, so that each character is equally likely.
-_BASE62_OF_BYTE = (ALPHABET * 5)[:256].encode()
-_REJECTED = bytes(range(248, 256))
-
 
 def base62(number: int, width: int) -> str:
     """`number` in base 62, padded on the left to `width` characters; sorts as the numbers do."""
@@ -36,9 +32,13 @@ def base62(number: int, width: int) -> str:
 
 
 class RandomText:
-    """Random base62 text, cut from a buffer that is refilled from the operating system."""
+    """Random text of an alphabet, cut from a buffer that is refilled from the operating system."""
 
-    def __init__(self) -> None:
+    def __init__(self, alphabet: str) -> None:
+        # Where 256 is not a multiple of its length, some bytes are thrown away: each character is equally likely.
+        whole = 256 // len(alphabet) * len(alphabet)
+        self._character_of_byte = (alphabet * 256)[:256].encode()
+        self._rejected = bytes(range(whole, 256))
         self._forget()
         # A child process must not hand out its parent's ids.
         os.register_at_fork(after_in_child=self._forget)
@@ -51,14 +51,15 @@ class RandomText:
         """The next `characters` of random text, never handed out before."""
         end = self._used + characters
         if end > len(self._text):
-            self._text = os.urandom(8192).translate(_BASE62_OF_BYTE, _REJECTED).decode("ascii")
+            self._text = os.urandom(8192).translate(self._character_of_byte, self._rejected).decode("ascii")
             self._used, end = 0, characters
         text = self._text[self._used : end]
         self._used = end
         return text
 
 
-random_text = RandomText()
+random_text = RandomText(ALPHABET)
+random_hex = RandomText("0123456789abcdef")
 
 
 class IdSource:

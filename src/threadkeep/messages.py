@@ -285,6 +285,11 @@ def insert_all(tx: Transaction, messages: Iterable[tuple[Message, bytes]]) -> No
 
 def remove(tx: Transaction, thread_id: str) -> bool:
     """Removes a slice of a deleted thread's messages; gives whether there may be more."""
+    counted = tx.one(sql.count_first_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE + 1)
+    if counted and counted[0] <= REMOVED_AT_ONCE:
+        # Half the price of choosing the rows first.
+        tx.run(sql.remove_all_messages, thread_id=thread_id)
+        return False
     return tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
 
 

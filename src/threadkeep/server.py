@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from threadkeep.settings import Settings
 from threadkeep.store import is_shared
 
 BACKLOG = 2048
+# New objects between two looks for garbage; Python's own figure is 700.
+GARBAGE_OBJECTS = 20_000
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -71,6 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket, announce: Callable
             )
         stop = asyncio.Event()
         _stop_on_signals(stop)
+        _collect_garbage_less_often()
         announce(banner(settings, listener, is_open=app.authenticator.is_open))
         await serve(app, listener, stop)
 
@@ -88,6 +92,12 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     # One of several processes leaves Ctrl+C to their parent.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGINT, interrupted)
+
+
+def _collect_garbage_less_often() -> None:
+    """A request leaves no cycles behind, but the objects of many at once would set the collector off all the time."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
 
 
 def _database_flag(settings: Settings) -> str:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
+import msgspec
+
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError, NotFoundError
 from threadkeep.http import cors, dialect
 from threadkeep.http.auth import Authenticator
@@ -23,6 +25,7 @@ from threadkeep.settings import Settings
 
 log = logging.getLogger(__name__)
 
+OK = 200
 CLIENT_GONE = 499
 _NO_BODY_METHODS = {"GET", "DELETE"}
 
@@ -56,7 +59,7 @@ class Api:
             if self._request_log:
                 self._request_log.add(self._line(request, status))
         if extra := cors.headers_for(self._settings.cors_origins, request.headers):
-            answer = answer._replace(headers=(*answer.headers, *extra))
+            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *extra))
         return answer
 
     async def _answer(self, request: Request) -> Answer:
@@ -82,11 +85,9 @@ class Api:
         ctx = await self._authenticator.authenticate(request.headers)
         request.project_id = ctx.project_id
         v1 = dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
-        if request.method in _NO_BODY_METHODS:
-            return Answer(HTTPStatus.OK, await endpoint.call(ctx, path_ids, request.query_string, b"", v1=v1))
-        body = await self._bodies.read(request)
+        body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
-            return Answer(HTTPStatus.OK, await endpoint.call(ctx, path_ids, request.query_string, body, v1=v1))
+            return Answer(OK, await endpoint.call(ctx, path_ids, request.query_string, body, v1=v1))
         finally:
             self._bodies.release(body)
 

@@ -39,6 +39,8 @@ class Authenticator:
         self._store = store
         self._context_of = context_of
         self._contexts: dict[bytes, Context] = {}
+        # By the whole header of a key that has come before, so that it need not be hashed again.
+        self._contexts_of_headers: dict[bytes, Context] = {}
         self._looked_at = 0.0
         # Requests with the same new key wait for one look.
         self._looking = asyncio.Lock()
@@ -69,10 +71,17 @@ class Authenticator:
 
     async def authenticate(self, headers: Headers) -> Context:
         """The context of the caller's project. Raises `AuthenticationError`."""
+        header = headers.get(b"authorization", b"")
+        known = self._contexts_of_headers.get(header)
+        if known is not None:
+            return known
         key = _key_of(headers)
         hashed = hashlib.sha256(key).digest()
         context = self._contexts.get(hashed)
         if context is not None and key:
+            if header == b"Bearer " + key:
+                # One spelling only: others could be without number.
+                self._contexts_of_headers[header] = context
             return context
         if self.is_open:
             self._refuse_outsiders(headers)
@@ -126,6 +135,7 @@ class Authenticator:
         if self._settings.api_key:
             contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
         self._contexts = contexts
+        self._contexts_of_headers = {}
 
     async def look(self) -> None:
         """Takes over what changed since the last look."""

@@ -8,7 +8,6 @@ are in the API's envelope.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import math
 import time
@@ -18,7 +17,7 @@ from collections.abc import Awaitable, Callable
 import httptools
 
 from threadkeep.errors import APIError, BadRequestError, OverloadedError, RequestTimeoutError
-from threadkeep.http.exchange import Answer, ClientGoneError, Encoder, Request, answer_of, new_request_id
+from threadkeep.http.exchange import Answer, ClientGoneError, Encoder, Request, answer_of, new_request_id, split_target
 from threadkeep.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,9 @@ log = logging.getLogger(__name__)
 # With so much of a body, or so many requests, waiting, nothing more is read from the connection.
 BODY_BYTES_WAITING = 64 * 1024
 REQUESTS_WAITING = 16
+
+# What a connection can be waiting for, which decides how long it may.
+HEAD, BODY, ANSWER, NOTHING = "head", "body", "answer", "nothing"
 
 _HEAD_TOO_LARGE = "The request's head is too large."
 
@@ -35,15 +37,6 @@ class HeadTooLargeError(APIError):
 
     status = 431
     code = "request_too_large"
-
-
-class Phase(enum.Enum):
-    """What the connection is waiting for, which decides how long it may."""
-
-    HEAD = "head"
-    BODY = "body"
-    ANSWER = "answer"
-    NOTHING = "nothing"
 
 
 class Hub:
@@ -56,10 +49,10 @@ class Hub:
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.seconds = {
-            Phase.HEAD: settings.head_timeout_s,
-            Phase.BODY: settings.body_timeout_s,
-            Phase.ANSWER: math.inf,
-            Phase.NOTHING: settings.keep_alive_s,
+            HEAD: settings.head_timeout_s,
+            BODY: settings.body_timeout_s,
+            ANSWER: math.inf,
+            NOTHING: settings.keep_alive_s,
         }
 
     async def drain(self, timeout_s: float) -> None:
@@ -103,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._reads = True
         self._writes = True
         # What is waited for, and in which request.
-        self._due: tuple[Phase | None, int] = (None, 0)
+        self._due: tuple[str, int] = ("", 0)
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -191,12 +184,16 @@ class Connection(asyncio.Protocol):
         if self._parser.should_upgrade() and self._declares_body():
             # The parser takes what follows for another protocol: the body would be lost.
             self._stop_parser(BadRequestError("A request with a body cannot ask for an upgrade of the protocol."))
+        path, query_string = split_target(self._target)
         self._arriving = Request(
-            self._parser.get_method().decode("ascii"),
-            self._target,
-            self._headers,
+            method=self._parser.get_method().decode("ascii"),
+            path=path,
+            query_string=query_string,
+            headers=self._headers,
             keep_alive=self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1",
             peer=self._peer,
+            request_id=new_request_id(),
+            started=time.perf_counter(),
             want_more=self._want_more,
         )
         self._queue.append(self._arriving)
@@ -341,11 +338,11 @@ class Connection(asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         if self._in_body:
-            phase = Phase.BODY
+            phase = BODY
         elif self._in_head:
-            phase = Phase.HEAD
+            phase = HEAD
         else:
-            phase = Phase.ANSWER if self._has_work() else Phase.NOTHING
+            phase = ANSWER if self._has_work() else NOTHING
         due = (phase, self._heads)
         if due == self._due:
             return
@@ -369,10 +366,10 @@ class Connection(asyncio.Protocol):
 
     def _too_slow(self) -> None:
         asked = self._arriving is not None if self._in_body else (self._head_has_begun or self._has_work())
-        if self._due[0] is Phase.NOTHING and self._transport.get_write_buffer_size():
+        if self._due[0] is NOTHING and self._transport.get_write_buffer_size():
             # A client that does not read would keep the connection open by not reading.
             self._transport.abort()
-        elif self._due[0] is Phase.NOTHING or not asked:
+        elif self._due[0] is NOTHING or not asked:
             # Nothing was asked, or it is answered already.
             self._close()
         else:

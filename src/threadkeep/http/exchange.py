@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple
 from urllib.parse import unquote
 
 import httptools
 import msgspec
+from msgspec import Struct
 
 from threadkeep.errors import APIError
+from threadkeep.ids import random_hex
 
 Header = tuple[bytes, bytes]
 JSON = b"application/json"
@@ -24,7 +24,7 @@ class ClientGoneError(Exception):
     """The client went away before its request was complete; there is nobody to answer."""
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True):
     """Status, body and headers, without those that every answer carries."""
 
     status: int
@@ -35,70 +35,48 @@ class Answer(NamedTuple):
     hangs_up: bool = False
 
 
-class Request:
-    """One request. Its head is there; `receive` gives the pieces of its body as they come.
+class Request(Struct, kw_only=True, eq=False):
+    """One request. Its head is there; `receive` gives the pieces of its body as they come."""
 
-    `route` and `project_id` are filled in for the log as they become known.
-    """
-
-    __slots__ = (
-        "_gone",
-        "_pieces",
-        "_waiting",
-        "_want_more",
-        "body_is_complete",
-        "bytes_waiting",
-        "headers",
-        "keep_alive",
-        "method",
-        "path",
-        "peer",
-        "project_id",
-        "query_string",
-        "request_id",
-        "route",
-        "started",
-    )
-
-    def __init__(
-        self, method: str, target: bytes, headers: dict[bytes, bytes], *, keep_alive: bool, peer: str,
-        want_more: Callable[[Request], None],
-    ) -> None:  # fmt: skip
-        self.started = time.perf_counter()
-        self.request_id = new_request_id()
-        self.method = method
-        self.path, self.query_string = split_target(target)
-        # Lower-case names. Of a header that is given twice, the last one.
-        self.headers = headers
-        self.keep_alive = keep_alive
-        # The address at the other end; empty on a Unix socket.
-        self.peer = peer
-        self.route = "-"
-        self.project_id = ""
-        self.body_is_complete = False
-        self.bytes_waiting = 0
-        self._pieces: list[bytes] = []
-        self._waiting: asyncio.Future[None] | None = None
-        self._want_more = want_more
-        self._gone = False
+    method: str
+    path: str
+    query_string: bytes
+    # Lower-case names. Of a header that is given twice, the last one.
+    headers: dict[bytes, bytes]
+    keep_alive: bool
+    # The address at the other end; empty on a Unix socket.
+    peer: str
+    request_id: str
+    # By `time.perf_counter`.
+    started: float
+    # Asks the connection for more of the body.
+    want_more: Callable[[Request], None]
+    # For the log, filled in as they become known.
+    route: str = "-"
+    project_id: str = ""
+    body_is_complete: bool = False
+    bytes_waiting: int = 0
+    pieces: list[bytes] = []
+    waiting: asyncio.Future[None] | None = None
+    gone: bool = False
 
     async def receive(self) -> bytes:
         """What came of the body since the last call, waiting for it if need be; empty at its end.
 
         Raises `ClientGoneError` when the rest will never come.
         """
-        while not self._pieces and not self.body_is_complete:
-            if self._gone:
+        while not self.pieces and not self.body_is_complete:
+            if self.gone:
                 raise ClientGoneError
-            self._want_more(self)
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        pieces, self._pieces, self.bytes_waiting = self._pieces, [], 0
+            self.want_more(self)
+            self.waiting = asyncio.get_running_loop().create_future()
+            await self.waiting
+        pieces, self.pieces, self.bytes_waiting = self.pieces, [], 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def add(self, piece: bytes) -> None:
         """A piece of the body has come."""
-        self._pieces.append(piece)
+        self.pieces.append(piece)
         self.bytes_waiting += len(piece)
         self._wake()
 
@@ -109,17 +87,17 @@ class Request:
 
     def abandon(self) -> None:
         """No further piece will come."""
-        self._gone = True
+        self.gone = True
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_result(None)
 
 
 def new_request_id() -> str:
     """An id that nobody can guess; it is in the answer and in the log."""
-    return f"req_{os.urandom(16).hex()}"
+    return f"req_{random_hex.take(32)}"
 
 
 def split_target(target: bytes) -> tuple[str, bytes]:
@@ -142,44 +120,39 @@ def answer_of(error: APIError) -> Answer:
     return Answer(error.status, msgspec.json.encode(error.body()), error.headers, hangs_up=error.hangs_up)
 
 
-_STATUS_LINES: dict[int, bytes] = {status: f"HTTP/1.1 {status} {status.phrase}".encode() for status in HTTPStatus}
+_STATUS_LINES: dict[int, bytes] = {status: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Encoder:
-    """Writes answers; makes the `date` header once a second."""
+    """Writes answers; makes what they share once a second, because of its date."""
 
     def __init__(self) -> None:
-        self._date = b""
+        self._shared = b""
         self._second = 0
 
     def encode(
         self, answer: Answer, *, request_id: str, started: float, keep_alive: bool = False, with_body: bool = True
     ) -> bytes:
         """The whole answer. `started` is when the request came, by `time.perf_counter`."""
-        status, payload, headers, content_type, _ = answer
-        head = b"%b\r\ndate: %b\r\nx-request-id: %b\r\nopenai-processing-ms: %d\r\nopenai-version: 2020-10-01\r\n" % (
-            _STATUS_LINES[status],
-            self._today(),
+        head = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n" % (
+            _STATUS_LINES[answer.status],
+            self._shared_now(),
             request_id.encode(),
-            int((time.perf_counter() - started) * 1000),
+            (time.perf_counter() - started) * 1000,
         )
-        for header in headers:
+        for header in answer.headers:
             head += b"%b: %b\r\n" % header
         if not keep_alive:
             head += b"connection: close\r\n"
-        if status == HTTPStatus.NO_CONTENT:
+        if answer.status == HTTPStatus.NO_CONTENT:
             # It has no body, so it may not have the headers of one.
             return head + b"\r\n"
-        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            head,
-            content_type,
-            len(payload),
-            payload if with_body else b"",
-        )
+        size, payload = len(answer.payload), answer.payload if with_body else b""
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, answer.content_type, size, payload)
 
-    def _today(self) -> bytes:
+    def _shared_now(self) -> bytes:
         now = int(time.time())
         if now != self._second:
             self._second = now
-            self._date = formatdate(now, usegmt=True).encode()
-        return self._date
+            self._shared = b"date: %b\r\nopenai-version: 2020-10-01\r\n" % formatdate(now, usegmt=True).encode()
+        return self._shared

@@ -16,7 +16,7 @@ import apsw
 
 log = logging.getLogger(__name__)
 
-PAGES_BEFORE_CHECKPOINT = 2000
+PAGES_BEFORE_CHECKPOINT = 8000
 IDLE_S = 1.0
 LAST_WAIT_MS = 2000
 

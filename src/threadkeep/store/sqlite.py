@@ -27,7 +27,7 @@ from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
 from threadkeep.store.interface import Row, Transaction
 from threadkeep.store.queries import Query
-from threadkeep.store.sqlite_reader import STORAGE_ERRORS, LongReaders, Reader, SqliteTransaction, unavailable
+from threadkeep.store.sqlite_reader import STORAGE_ERRORS, LongReaders, LoopReader, SqliteTransaction, unavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class SqliteStore:
             self._writer.set_wal_hook(self._after_commit)
             self._writer.set_busy_timeout(0)
             self._transaction = SqliteTransaction(self._writer)
-            self._reader = Reader(self._connect(read_only=True))
+            self._reader = LoopReader(self._connect(read_only=True))
             undo.callback(self._reader.close)
             # A command beside a server leaves the write-ahead log to that server.
             self._checkpointer = Checkpointer(self._connect()) if self._serving else None
@@ -176,6 +176,7 @@ class SqliteStore:
             outcomes = [await self._run_alone(unit) for unit in units]
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave callers waiting for ever
             outcomes = [(None, fault)] * len(units)
+        self._reader.renew()
         if self._checkpointer:
             self._checkpointer.committed(self._log_pages)
         for (_, waiter), (result, error) in zip(group, outcomes, strict=False):

@@ -51,7 +51,11 @@ class SqliteTransaction:
         self._execute = self._cursor.execute
 
     def one(self, query: Query, **parameters: Any) -> Row | None:
-        rows = self._execute(query.sqlite, parameters).fetchall()
+        return self.first(query, parameters)
+
+    def first(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
+        """`one`, for parameters that are a mapping already."""
+        rows: list[Row] = self._execute(query.sqlite, parameters).fetchall()
         return rows[0] if rows else None
 
     def all(self, query: Query, **parameters: Any) -> list[Row]:
@@ -90,10 +94,6 @@ class Reader:
             self._looks_left = math.inf
             control("rollback")
 
-    def one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
-        """The first row of a query that finds it by a key."""
-        return self._transaction.one(query, **parameters)
-
     def stop(self) -> None:
         """Stops the unit that is running, from another OS thread."""
         self._looks_left = 0
@@ -105,6 +105,45 @@ class Reader:
     def _has_gone_too_far(self) -> bool:
         self._looks_left -= 1
         return self._looks_left < 0
+
+
+class LoopReader(Reader):
+    """Reads on the event loop; what is read in one turn of it shares a snapshot, and so the price of the locks."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        super().__init__(connection)
+        self._is_open = False
+
+    def run(self, unit: Callable[[Transaction], T], steps_max: int) -> T:
+        self._open()
+        self._looks_left = steps_max / STEPS_BETWEEN_LOOKS
+        try:
+            return unit(self._transaction)
+        finally:
+            self._looks_left = math.inf
+
+    def one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
+        """The first row of a query that finds it by a key."""
+        self._open()
+        return self._transaction.first(query, parameters)
+
+    def renew(self) -> None:
+        """Ends the snapshot: the next read sees what is committed now."""
+        if self._is_open:
+            self._is_open = False
+            # After some errors SQLite has ended it already.
+            if self._connection.in_transaction:
+                self._transaction.control("rollback")
+
+    def close(self) -> None:
+        self.renew()
+        super().close()
+
+    def _open(self) -> None:
+        if not self._is_open:
+            self._transaction.control("begin")
+            self._is_open = True
+            asyncio.get_running_loop().call_soon(self.renew)
 
 
 class LongReaders:
