@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import select
 import socket
 from contextlib import closing
@@ -143,6 +144,36 @@ def test_a_head_over_the_limit_is_a_431(serve, head):
     with serve().connect() as connection:
         connection.sendall(head)
         assert_refusal(everything(connection), 431, "request_too_large")
+
+
+def test_what_follows_a_chunked_body_is_neither_believed_nor_kept_without_bound(serve):
+    server = serve()
+    body = b"2\r\n{}\r\n0\r\n"
+    with server.connect() as connection:
+        connection.sendall(request_head(server, "Transfer-Encoding: chunked") + body + b"Authorization: none\r\n\r\n")
+        assert answer(connection)[0] == 200
+        connection.sendall(request_head(server, "Transfer-Encoding: chunked") + body + b"X-Endless: ")
+        for _ in range(100):
+            try:
+                connection.sendall(b"x" * MIB)
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("the server takes any amount")
+    assert status_of_a_new_connection(server) == 200
+
+
+def test_requests_sent_ahead_are_answered_in_order_and_so_is_half_a_conversation(serve):
+    server = serve()
+    with server.connect() as connection:
+        ids = [f"thread_{n}" for n in range(40)]
+        for thread_id in ids:
+            body = b'{"id": "%s"}' % thread_id.encode()
+            connection.sendall(request_head(server, f"Content-Length: {len(body)}") + body)
+        # No more will be sent, but what was asked is still answered.
+        connection.shutdown(socket.SHUT_WR)
+        received = everything(connection)
+    assert re.findall(rb'"id":"(thread_\d+)"', received) == [thread_id.encode() for thread_id in ids]
 
 
 def test_a_request_that_follows_a_large_one_at_once_is_not_taken_for_a_large_head(serve):

@@ -85,7 +85,8 @@ class Connection(asyncio.Protocol):
         self._in_body = False
         self._head_has_begun = False
         self._heads = 0
-        self._head_bytes = 0
+        # What came since the last complete head or piece of a body: of a head, or of what follows a chunked body.
+        self._loose_bytes = 0
         self._piece_bytes = 0
         self._refusal: APIError | None = None
         # The request whose body is still coming, those whose turn has not come, the one that is being answered.
@@ -136,7 +137,7 @@ class Connection(asyncio.Protocol):
         if not self._in_head and not self._in_body:
             self._begin_head()
         self._piece_bytes = len(data)
-        heads = self._heads
+        self._loose_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -144,11 +145,8 @@ class Connection(asyncio.Protocol):
             self._is_last = True
         except httptools.HttpParserError:
             self._refuse(self._refusal or BadRequestError("Invalid HTTP request received."))
-        if self._in_head and self._heads == heads:
-            # The whole piece belongs to one head.
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.head_bytes_max:
-                self._refuse(HeadTooLargeError(_HEAD_TOO_LARGE))
+        if (self._in_head or self._in_body) and self._loose_bytes > self._limits.head_bytes_max:
+            self._refuse(HeadTooLargeError(_HEAD_TOO_LARGE))
         self._go_on()
 
     def pause_writing(self) -> None:
@@ -174,11 +172,14 @@ class Connection(asyncio.Protocol):
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        # What comes after a chunked body must not pass for what a proxy has looked at.
+        if self._in_head:
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._in_body = True
+        self._loose_bytes = 0
         if self._piece_bytes > self._limits.head_bytes_max and self._size_of_head() > self._limits.head_bytes_max:
             self._stop_parser(HeadTooLargeError(_HEAD_TOO_LARGE))
         if self._parser.should_upgrade() and self._declares_body():
@@ -199,11 +200,13 @@ class Connection(asyncio.Protocol):
         self._queue.append(self._arriving)
 
     def on_body(self, piece: bytes) -> None:
+        self._loose_bytes = 0
         if self._arriving:
             self._arriving.add(piece)
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._loose_bytes = 0
         if self._arriving:
             self._arriving.complete()
             self._arriving = None
@@ -304,7 +307,6 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._head_has_begun = False
         self._heads += 1
-        self._head_bytes = 0
 
     def _stop_parser(self, refusal: APIError) -> None:
         self._refusal = refusal
