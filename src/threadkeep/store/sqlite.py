@@ -36,6 +36,8 @@ GROUP_UNITS_MAX = 128
 GROUP_S = 0.01
 MMAP_BYTES = 64 * 1024**3
 STATEMENTS_CACHED = 256
+# What was changed is in the log, where the memory map does not reach: the writer keeps such pages in memory.
+WRITER_CACHE_KIB = 32 * 1024
 BUSY_TIMEOUT_MS = 10_000
 # A read that goes further than this on the event loop (a few milliseconds) is stopped and run again in an OS thread.
 READ_ON_LOOP_STEPS = 200_000
@@ -84,6 +86,7 @@ class SqliteStore:
             undo.callback(self._writer.close)
             self._writer.set_wal_hook(self._after_commit)
             self._writer.set_busy_timeout(0)
+            self._writer.pragma("cache_size", -WRITER_CACHE_KIB)
             self._transaction = SqliteTransaction(self._writer)
             self._reader = LoopReader(self._connect(read_only=True))
             undo.callback(self._reader.close)
@@ -269,6 +272,7 @@ class SqliteStore:
             self._writer.execute("begin immediate")
         finally:
             self._writer.set_busy_timeout(0)
+            self._writer.pragma("cache_size", -WRITER_CACHE_KIB)
 
     def _commit(self) -> None:
         self._writer.execute("commit")
