@@ -44,11 +44,10 @@ def _others(part: Part) -> list[str]:
     for key, (what, goal, digits) in OTHERS.items():
         if key in part.others:
             figure = part.others[key]
-            spread = f" ± {figure.spread:.0%}" if figure and figure.spread else ""
             rows.append(
                 {
                     "what": what,
-                    "figure": f"{figure.median:.{digits}f}{spread}" if figure else VOID,
+                    "figure": f"{figure.median:.{digits}f}{_spread(figure)}" if figure else VOID,
                     "goal": f"≤ {goal:g}",
                     "result": figure.at_most(goal) if figure else VOID,
                 }
@@ -170,7 +169,12 @@ def _ratio(figure: Figure | None) -> str:
     if figure is None:
         return VOID
     digits = 2 if figure.median < 10 else 0
-    return f"{figure.median:.{digits}f} ± {figure.spread:.0%}"
+    return f"{figure.median:.{digits}f}{_spread(figure)}"
+
+
+def _spread(figure: Figure) -> str:
+    # One round has none, which is not the same as a narrow one.
+    return f" ± {figure.spread:.0%}" if len(figure.rounds) > 1 else ""
 
 
 def _table(rows: list[dict[str, str]]) -> list[str]:
