@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale sdk-eras node pgbouncer fix docs bench lock clean
+.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs bench bench-large lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.tests-installed ## Create .venv with everything that development needs
 
@@ -48,8 +48,11 @@ fix: $(VENV)/.tests-installed ## Format, and mend what can be mended
 docs: $(VENV)/.tests-installed ## Rewrite the generated parts of the docs
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/.bench-installed ## Measure the server beside a yardstick and beside FastAPI (needs wrk)
-	$(BIN)/python bench/run.py
+bench: $(VENV)/.bench-installed ## Measure the server beside others, and write the page (needs wrk; 40 minutes)
+	$(BIN)/python -m bench sqlite postgres --write
+
+bench-large: $(VENV)/.bench-installed ## The same with a million threads (needs wrk; 20 minutes)
+	$(BIN)/python -m bench large --write
 
 lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py

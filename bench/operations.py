@@ -1,24 +1,22 @@
-"""What is measured: each operation's request, and how many threads it uses up."""
+"""What is measured: each operation's request, and the script that makes wrk send it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data import LONG_THREAD, MESSAGES, METADATA
 
 KEY = "tk-benchmark-key-0123456789abcdef"
-# The data that is there before: threads of so many messages, and one thread in so many matches the filter.
-MESSAGES_EACH = 20
-MATCHING_ONE_IN = 10
-METADATA = {"user": "abc123", "modified": "true"}
-MESSAGES = [
-    {"role": "user", "content": "How does AI work? Explain it in simple terms."},
-    {"role": "assistant", "content": "It learns from many examples what usually comes next."},
-]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One row of the result. `goal`: server CPU per request over the yardstick's, on SQLite at 64 connections."""
+    """One row of the result. `goal`: server CPU per request over the yardstick's, on SQLite at 64 connections.
+
+    `{thread_id}` in the path is a thread of the file of ids, `{number}` in the body is different in each request.
+    """
 
     name: str
     goal: float
@@ -27,43 +25,56 @@ class Operation:
     body: object = None
     # Each request needs a thread that no other request has used.
     consumes: bool = False
+    # Only threads that have a full page of messages are asked.
+    needs_full: bool = False
 
-    def script(self, ids_file: str) -> str:
-        """The wrk script: random threads of the file, or each in turn."""
-        pick = "next_id()" if self.consumes else "ids[math.random(#ids)]"
-        body = json.dumps(json.dumps(self.body)) if self.body is not None else "nil"
+    @property
+    def writes(self) -> bool:
+        """Whether the request changes the database."""
+        return self.method != "GET"
+
+    def script(self, ids_file: Path, burst: str) -> str:
+        """The wrk script: the threads of the file in turn. `burst` tells this burst from all others."""
+        after_last = '"thread_none_left"' if self.consumes else "ids[(sent - 1) % #ids + 1]"
+        body = json.dumps(json.dumps(self.body).replace("{number}", f"{burst}-{{number}}"))
         return SCRIPT % {
             "ids": ids_file,
             "key": KEY,
             "method": self.method,
             "path": self.path,
-            "pick": pick,
-            "body": body,
+            "after_last": after_last,
+            "body": "nil" if self.body is None else body,
         }
 
 
 SCRIPT = """
-local ids, used = {}, 0
+local ids, sent = {}, 0
 for line in io.lines("%(ids)s") do ids[#ids + 1] = line end
-function next_id() used = used + 1; return ids[used] or "thread_none_left" end
 local headers = {["Authorization"] = "Bearer %(key)s", ["Content-Type"] = "application/json"}
+local body = %(body)s
+local varied = body and string.find(body, "{number}", 1, true)
 function request()
-  local path = string.gsub("%(path)s", "{thread_id}", %(pick)s)
-  return wrk.format("%(method)s", path, headers, %(body)s)
+  sent = sent + 1
+  local path = string.gsub("%(path)s", "{thread_id}", ids[sent] or %(after_last)s)
+  return wrk.format("%(method)s", path, headers, varied and string.gsub(body, "{number}", sent) or body)
 end
 """
 
 THREADS = "/v1/threads"
-LONG_THREAD = "thread_bench_long"
 THREAD = f"{THREADS}/{{thread_id}}"
+RETRIEVE = Operation("retrieve", 1.5, "GET", THREAD)
+LIST = Operation("list 20", 2.2, "GET", f"{THREAD}/messages", needs_full=True)
+LIST_LONG = Operation("list 20 of 100,000", 2.2, "GET", f"{THREADS}/{LONG_THREAD}/messages")
+CREATE = Operation("create, metadata only", 2.0, "POST", THREADS, {"metadata": METADATA})
+# First those that leave the data as it is, last those that make it grow. Those that name a thread come before delete.
 OPERATIONS = (
-    Operation("retrieve", 1.5, "GET", THREAD),
-    Operation("create, metadata only", 2.0, "POST", THREADS, {"metadata": METADATA}),
-    Operation("create with two messages", 2.2, "POST", THREADS, {"metadata": METADATA, "messages": MESSAGES}),
-    Operation("modify", 2.2, "POST", THREAD, {"metadata": {"modified": "again"}}),
-    Operation("list 20", 2.2, "GET", f"{THREAD}/messages"),
-    Operation("list 20 of 100 000", 2.2, "GET", f"{THREADS}/{LONG_THREAD}/messages"),
+    RETRIEVE,
+    LIST,
+    LIST_LONG,
     Operation("list threads by metadata", 2.5, "GET", f"{THREADS}?metadata[user]=abc123"),
+    Operation("modify", 2.2, "POST", THREAD, {"metadata": {"modified": "{number}"}}),
     Operation("add message", 2.7, "POST", f"{THREAD}/messages", MESSAGES[0]),
     Operation("delete", 2.5, "DELETE", THREAD, consumes=True),
+    CREATE,
+    Operation("create with two messages", 2.2, "POST", THREADS, {"metadata": METADATA, "messages": MESSAGES}),
 )

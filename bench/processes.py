@@ -1,38 +1,88 @@
-"""Server processes under measurement, and the load that wrk puts on them."""
+"""Processes under measurement: where they run, what CPU and memory they take, when they have come to rest."""
 
 from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-HERE = Path(__file__).parent
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 START_TIMEOUT_S = 30
-# The server has one CPU to itself, the load another.
-SERVER_CPU, LOAD_CPU = 0, max(os.sched_getaffinity(0))
+# The server has one CPU to itself, the load another. A database server gets the CPUs that are left; with two in all it
+# shares that of the load, so that the server's own CPU is its own with every contestant.
+CPUS = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+SERVER_CPU, LOAD_CPU = CPUS[:1], CPUS[1:2]
+DATABASE_CPUS = CPUS[2:] or LOAD_CPU
+
+QUIET_S = 0.25
+QUIET_SHARE = 0.1
+SETTLE_TIMEOUT_S = 30
+MEMORY_EVERY_S = 0.1
+LOG_SHOWN_CHARACTERS = 4000
+
+
+class UsesCpu(Protocol):
+    """What can be waited for."""
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+
+
+@contextmanager
+def pinned(cpus: list[int]) -> Iterator[None]:
+    """Processes started inside run on these CPUs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_s_of(process_id: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def settle(processes: list[UsesCpu], at_least_s: float = 0) -> None:
+    """Waits until the processes together hardly use the CPU any more."""
+    time.sleep(at_least_s)
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        before = sum(process.cpu_s() for process in processes)
+        time.sleep(QUIET_S)
+        if sum(process.cpu_s() for process in processes) - before <= QUIET_SHARE * QUIET_S:
+            return
+    print(f"still at work {SETTLE_TIMEOUT_S} s after a burst; going on")
 
 
 class Server:
-    """A process that answers on a port of loopback."""
+    """A process that answers on a port of loopback. What it writes to stderr goes to `log`."""
 
-    def __init__(self, command: list[str], port: int, **environ: str) -> None:
+    def __init__(self, command: list[str], log: Path, **environ: str) -> None:
+        port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
+        self.peak_mb = 0.0
+        self._log = log
         started = time.perf_counter()
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **environ},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CPU}),  # noqa: PLW1509 - there are no other OS threads
-        )
+        with pinned(SERVER_CPU), log.open("w") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command, str(port)],
+                env=_without_settings() | environ,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
         self._wait()
         self.start_s = time.perf_counter() - started
 
@@ -45,17 +95,37 @@ class Server:
 
     def cpu_s(self) -> float:
         """User and system time of the process so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return cpu_s_of(self._process.pid)
 
     def anonymous_mb(self) -> float:
         """Resident memory that is not a file's."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1024
 
+    @contextmanager
+    def watched_memory(self) -> Iterator[None]:
+        """Notes the most memory that the process has inside."""
+        done = threading.Event()
+
+        def watch():
+            while not done.wait(MEMORY_EVERY_S):
+                self.peak_mb = max(self.peak_mb, self.anonymous_mb())
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watching.join()
+
+    def log_end(self) -> str:
+        """The last of what the process wrote to stderr, for when something went wrong."""
+        return self._log.read_text()[-LOG_SHOWN_CHARACTERS:]
+
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=1).close()
             except urllib.error.HTTPError:
@@ -64,44 +134,16 @@ class Server:
                 time.sleep(0.005)
                 continue
             return
-        sys.exit(f"{self.url} did not start")
+        self._process.kill()
+        sys.exit(f"{' '.join(self._process.args)} did not start:\n{self.log_end()}")
 
 
-@dataclass(frozen=True)
-class Load:
-    """What one burst of wrk measured. Times in ms, CPU in µs a request."""
-
-    requests: int
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    failed: int
+def _without_settings() -> dict[str, str]:
+    """The environment without what a developer has set for a server of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("THREADKEEP_")}
 
 
-def burst(server: Server, script: Path, *, connections: int, seconds: int) -> Load:
-    """Loads `server` with `connections` for `seconds`."""
-    before = server.cpu_s()
-    output = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), server.url],
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CPU}),
-    ).stdout
-    used = server.cpu_s() - before
-    requests = int(re.search(r"(\d+) requests in", output)[1])
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    return Load(
-        requests=requests,
-        per_s=float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),
-        p50_ms=_ms(output, "50%"),
-        p99_ms=_ms(output, "99%"),
-        cpu_us=used / max(requests, 1) * 1e6,
-        failed=int(failed[1]) if failed else 0,
-    )
-
-
-def _ms(output: str, percentile: str) -> float:
-    number, unit = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s)", output).groups()
-    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,56 +1,93 @@
-"""Fills a database with threads through the server's own operations, and writes their ids to a file."""
+"""Fills the server's database through the server's own operations, and writes the threads' ids to a file.
+
+python -m bench.seed DATABASE IDS_FILE THREADS FULL_ONE_IN LONG_THREAD_MESSAGES
+
+Works beside a running server too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
-from operations import LONG_THREAD, MATCHING_ONE_IN, MESSAGES, METADATA
+import apsw
 
-from threadkeep import messages, threads
+from bench.data import Data
+from threadkeep import threads
 from threadkeep.context import Context
 from threadkeep.ids import IdSource
 from threadkeep.messages import MessageCreateParams
 from threadkeep.projects import ensure_default
 from threadkeep.settings import Settings
-from threadkeep.store import create_store, migrate
+from threadkeep.store import create_store, is_shared, migrate, sqlite_path
 from threadkeep.threads import ThreadCreateParams
 
 AT_ONCE = 500
 
 
-async def fill(database: str, count: int, messages_each: int, long_messages: int, ids_file: Path) -> None:
-    """`count` threads of `messages_each` messages, and one of `long_messages` that is not in the file of ids.
+class Gathering:
+    """A store that keeps units of work back until `flush` runs them in one transaction."""
 
-    Works beside a running server too.
-    """
-    settings = Settings(database=database)
+    def __init__(self, store):
+        self._store = store
+        self._units = []
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def write(self, unit):
+        self._units.append(unit)
+
+    async def flush(self):
+        units, self._units = self._units, []
+
+        def together(tx):
+            for unit in units:
+                unit(tx)
+
+        await self._store.write(together)
+
+
+async def fill(database: str, ids_file: Path, data: Data) -> None:
+    """Adds the data to the project `default`."""
+    settings = Settings(database=database, thread_create_messages_max=max(data.long_thread_messages, 1000))
     store = create_store(settings)
     await store.open()
     await migrate.prepare(store)
     project = await ensure_default(store, 0)
-    ctx = Context(store, settings, project.project_id, time.time, IdSource())
-    given = [MessageCreateParams(**MESSAGES[n % 2]) for n in range(messages_each)]
-    ids = [ctx.new_id("thread") for _ in range(count)]
-
-    async def create(number: int) -> None:
-        user = METADATA["user"] if number % MATCHING_ONE_IN == 0 else f"user{number}"
-        params = ThreadCreateParams(id=ids[number], messages=given, metadata={**METADATA, "user": user})
-        await threads.create(ctx, params)
-
-    for start in range(0, count, AT_ONCE):
-        await asyncio.gather(*(create(n) for n in range(start, min(start + AT_ONCE, count))))
-    if long_messages:
-        await threads.create(ctx, ThreadCreateParams(id=LONG_THREAD))
-        message = MessageCreateParams(**MESSAGES[0])
-        for _ in range(0, long_messages, AT_ONCE):
-            await asyncio.gather(*(messages.create(ctx, LONG_THREAD, message) for _ in range(AT_ONCE)))
-    ids_file.write_text("\n".join(ids) + "\n")
+    gathering = Gathering(store)
+    with ids_file.open("w") as ids:
+        for number, given in enumerate(data.each(), start=1):
+            ids.write(await _add(gathering, settings, project.project_id, given))
+            if number % AT_ONCE == 0:
+                await gathering.flush()
+    await gathering.flush()
     await store.close()
+    if not is_shared(settings):
+        _empty_log(database)
+
+
+async def _add(store, settings, project_id, given) -> str:
+    """The line for the file of ids: empty where the id was given."""
+
+    def clock():
+        return given.created_at
+
+    new_id = IdSource(clock)
+    thread_id = given.thread_id or new_id("thread")
+    first_messages = [MessageCreateParams(**message) for message in given.messages]
+    params = ThreadCreateParams(id=thread_id, messages=first_messages, metadata=given.metadata)
+    await threads.create(Context(store, settings, project_id, clock, new_id), params)
+    return "" if given.thread_id else f"{thread_id}\n"
+
+
+def _empty_log(database: str) -> None:
+    """So that a running server does not do it in the middle of the next burst."""
+    connection = apsw.Connection(str(sqlite_path(database)))
+    connection.pragma("wal_checkpoint(truncate)")
+    connection.close()
 
 
 if __name__ == "__main__":
-    database, count, messages_each, long_messages, ids_file = sys.argv[1:]
-    asyncio.run(fill(database, int(count), int(messages_each), int(long_messages), Path(ids_file)))
+    asyncio.run(fill(sys.argv[1], Path(sys.argv[2]), Data.of(sys.argv[3:])))

@@ -1,35 +1,47 @@
-"""What a user would write instead: FastAPI, SQLAlchemy (async) and aiosqlite, with the same durability.
+"""What a user would write on SQLite: FastAPI, SQLAlchemy (async) and aiosqlite, with the server's durability.
 
-The operations of the benchmark in the obvious way: pydantic models, an ORM session for each request, one transaction
-each, `synchronous=full` in WAL mode. It skips much of what the server does: keys by hash, limits, cursors at deleted
-objects, error texts.
+python -m bench.contestants.fastapi_sqlite seed FILE IDS_FILE THREADS FULL_ONE_IN LONG_THREAD_MESSAGES
+python -m bench.contestants.fastapi_sqlite serve FILE PORT
+
+The obvious way: an ORM session for each request, one transaction each, `synchronous=full` in WAL mode.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import secrets
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import uvicorn
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
-from pydantic import BaseModel, Field
-from sqlalchemy import ForeignKey, event, func, select
+from fastapi import Depends, FastAPI, HTTPException
+from sqlalchemy import ForeignKey, UniqueConstraint, event, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from operations import MATCHING_ONE_IN, MESSAGES, MESSAGES_EACH, METADATA
+from bench.contestants.wire import (
+    PAGE,
+    Deleted,
+    MessageIn,
+    MessageOut,
+    MessagePage,
+    PartOut,
+    TextOut,
+    ThreadIn,
+    ThreadOut,
+    ThreadPage,
+    check_key,
+    filters,
+    new_id,
+    page_of,
+)
+from bench.data import Data
 
-KEY = os.environ["THREADKEEP_API_KEY"]
-engine = create_async_engine(f"sqlite+aiosqlite:///{os.environ['BENCH_DATABASE']}")
+engine = create_async_engine(f"sqlite+aiosqlite:///{sys.argv[2]}")
 new_session = async_sessionmaker(engine, expire_on_commit=False)
-app = FastAPI()
+app = FastAPI(dependencies=[Depends(check_key)])
 
 
 @event.listens_for(engine.sync_engine, "connect")
@@ -58,8 +70,9 @@ class MetadataRow(Base):
 
 class MessageRow(Base):
     __tablename__ = "messages"
+    __table_args__ = (UniqueConstraint("thread_id", "seq"),)
     id: Mapped[str] = mapped_column(primary_key=True)
-    thread_id: Mapped[str] = mapped_column(ForeignKey("threads.id", ondelete="cascade"), index=True)
+    thread_id: Mapped[str] = mapped_column(ForeignKey("threads.id", ondelete="cascade"))
     seq: Mapped[int]
     created_at: Mapped[int]
     role: Mapped[str]
@@ -67,83 +80,29 @@ class MessageRow(Base):
     meta: Mapped[str]
 
 
-Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
-
-
-class MessageIn(BaseModel):
-    role: Literal["user", "assistant"]
-    content: Annotated[str, Field(max_length=256_000)]
-    metadata: Metadata = {}
-
-
-class ThreadIn(BaseModel):
-    messages: list[MessageIn] = []
-    metadata: Metadata = {}
-
-
-class ThreadOut(BaseModel):
-    id: str
-    object: str = "thread"
-    created_at: int
-    metadata: dict[str, str]
-    tool_resources: dict = {}
-
-
-class TextOut(BaseModel):
-    value: str
-    annotations: list = []
-
-
-class PartOut(BaseModel):
-    type: str = "text"
-    text: TextOut
-
-
-class MessageOut(BaseModel):
-    id: str
-    object: str = "thread.message"
-    created_at: int
-    thread_id: str
-    role: str
-    content: list[PartOut]
-    attachments: list = []
-    metadata: dict[str, str]
-
-
-class Deleted(BaseModel):
-    id: str
-    object: str = "thread.deleted"
-    deleted: bool = True
-
-
 async def session():
     async with new_session() as opened:
         yield opened
 
 
-def check_key(authorization: str = Header()):
-    if authorization != f"Bearer {KEY}":
-        raise HTTPException(401)
-
-
 Session = Annotated[AsyncSession, Depends(session)]
-dependencies = [Depends(check_key)]
+Filters = Annotated[dict[str, str], Depends(filters)]
 
 
 def thread_out(row):
     return ThreadOut(id=row.id, created_at=row.created_at, metadata=json.loads(row.meta))
 
 
-def message_row(thread_id, message, seq):
-    return MessageRow(
-        id=f"msg_{secrets.token_hex(12)}",
-        thread_id=thread_id,
-        seq=seq,
-        created_at=int(time.time()),
-        role=message.role,
-        content=message.content,
-        meta=json.dumps(message.metadata),
-    )
+def message_values(thread_id, message, seq, created_at):
+    return {
+        "id": new_id("msg"),
+        "thread_id": thread_id,
+        "seq": seq,
+        "created_at": created_at,
+        "role": message.role,
+        "content": message.content,
+        "meta": json.dumps(message.metadata),
+    }
 
 
 def message_out(row):
@@ -163,32 +122,32 @@ async def find(opened, thread_id):
     return row
 
 
-@app.post("/v1/threads", dependencies=dependencies)
+@app.post("/v1/threads")
 async def create(body: ThreadIn, opened: Session) -> ThreadOut:
-    row = ThreadRow(id=f"thread_{secrets.token_hex(12)}", created_at=int(time.time()), meta=json.dumps(body.metadata))
+    now = int(time.time())
+    row = ThreadRow(id=new_id("thread"), created_at=now, meta=json.dumps(body.metadata))
     opened.add(row)
     opened.add_all(MetadataRow(thread_id=row.id, key=k, value=v) for k, v in body.metadata.items())
-    opened.add_all(message_row(row.id, message, seq) for seq, message in enumerate(body.messages, start=1))
+    opened.add_all(MessageRow(**message_values(row.id, m, seq, now)) for seq, m in enumerate(body.messages, start=1))
     await opened.commit()
     return thread_out(row)
 
 
-@app.get("/v1/threads", dependencies=dependencies)
-async def list_threads(request: Request, opened: Session) -> dict:
-    query = select(ThreadRow).order_by(ThreadRow.created_at.desc(), ThreadRow.id.desc()).limit(21)
-    for name, value in request.query_params.items():
-        matching = select(MetadataRow.thread_id).where(MetadataRow.key == name[9:-1], MetadataRow.value == value)
+@app.get("/v1/threads")
+async def list_threads(filters: Filters, opened: Session) -> ThreadPage:
+    query = select(ThreadRow).order_by(ThreadRow.created_at.desc(), ThreadRow.id.desc()).limit(PAGE + 1)
+    for key, value in filters.items():
+        matching = select(MetadataRow.thread_id).where(MetadataRow.key == key, MetadataRow.value == value)
         query = query.where(ThreadRow.id.in_(matching))
-    rows = (await opened.scalars(query)).all()
-    return {"object": "list", "data": [thread_out(row) for row in rows[:20]], "has_more": len(rows) > 20}
+    return page_of(ThreadPage, [thread_out(row) for row in await opened.scalars(query)])
 
 
-@app.get("/v1/threads/{thread_id}", dependencies=dependencies)
+@app.get("/v1/threads/{thread_id}")
 async def retrieve(thread_id: str, opened: Session) -> ThreadOut:
     return thread_out(await find(opened, thread_id))
 
 
-@app.post("/v1/threads/{thread_id}", dependencies=dependencies)
+@app.post("/v1/threads/{thread_id}")
 async def modify(thread_id: str, body: ThreadIn, opened: Session) -> ThreadOut:
     row = await find(opened, thread_id)
     row.meta = json.dumps(json.loads(row.meta) | body.metadata)
@@ -198,7 +157,7 @@ async def modify(thread_id: str, body: ThreadIn, opened: Session) -> ThreadOut:
     return thread_out(row)
 
 
-@app.delete("/v1/threads/{thread_id}", dependencies=dependencies)
+@app.delete("/v1/threads/{thread_id}")
 async def delete(thread_id: str, opened: Session) -> Deleted:
     row = await find(opened, thread_id)
     for table in (MetadataRow, MessageRow):
@@ -208,43 +167,50 @@ async def delete(thread_id: str, opened: Session) -> Deleted:
     return Deleted(id=thread_id)
 
 
-@app.post("/v1/threads/{thread_id}/messages", dependencies=dependencies)
+@app.post("/v1/threads/{thread_id}/messages")
 async def add_message(thread_id: str, body: MessageIn, opened: Session) -> MessageOut:
     await find(opened, thread_id)
     last = await opened.scalar(select(func.max(MessageRow.seq)).where(MessageRow.thread_id == thread_id))
-    row = message_row(thread_id, body, (last or 0) + 1)
+    row = MessageRow(**message_values(thread_id, body, (last or 0) + 1, int(time.time())))
     opened.add(row)
     await opened.commit()
     return message_out(row)
 
 
-@app.get("/v1/threads/{thread_id}/messages", dependencies=dependencies)
-async def list_messages(thread_id: str, opened: Session) -> dict:
+@app.get("/v1/threads/{thread_id}/messages")
+async def list_messages(thread_id: str, opened: Session) -> MessagePage:
     await find(opened, thread_id)
-    query = select(MessageRow).where(MessageRow.thread_id == thread_id).order_by(MessageRow.seq.desc()).limit(21)
-    rows = (await opened.scalars(query)).all()
-    return {"object": "list", "data": [message_out(row) for row in rows[:20]], "has_more": len(rows) > 20}
+    query = select(MessageRow).where(MessageRow.thread_id == thread_id).order_by(MessageRow.seq.desc()).limit(PAGE + 1)
+    return page_of(MessagePage, [message_out(row) for row in await opened.scalars(query)])
 
 
-async def seed(count, ids_file):
-    """The same data as `seed.py` makes, without its long thread."""
+async def seed(ids_file, data):
+    """Adds the data, also beside a running server."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    ids = [f"thread_{secrets.token_hex(12)}" for _ in range(count)]
-    given = [MessageIn(**MESSAGES[n % 2]) for n in range(MESSAGES_EACH)]
-    async with new_session() as opened:
-        for number, thread_id in enumerate(ids):
-            user = METADATA["user"] if number % MATCHING_ONE_IN == 0 else f"user{number}"
-            meta = {**METADATA, "user": user}
-            opened.add(ThreadRow(id=thread_id, created_at=int(time.time()), meta=json.dumps(meta)))
-            opened.add_all(MetadataRow(thread_id=thread_id, key=k, value=v) for k, v in meta.items())
-            opened.add_all(message_row(thread_id, message, seq) for seq, message in enumerate(given, start=1))
-        await opened.commit()
-    Path(ids_file).write_text("\n".join(ids) + "\n")
+    async with engine.begin() as connection:
+        with ids_file.open("w") as ids:
+            for given in data.each():
+                thread_id = given.thread_id or new_id("thread")
+                ids.write("" if given.thread_id else f"{thread_id}\n")
+                await _add(connection, thread_id, given)
+    async with engine.connect() as connection:
+        await connection.execute(text("pragma wal_checkpoint(truncate)"))
+
+
+async def _add(connection, thread_id, given):
+    now, meta = given.created_at, json.dumps(given.metadata)
+    await connection.execute(insert(ThreadRow), {"id": thread_id, "created_at": now, "meta": meta})
+    pairs = [{"thread_id": thread_id, "key": key, "value": value} for key, value in given.metadata.items()]
+    if pairs:
+        await connection.execute(insert(MetadataRow), pairs)
+    messages = [MessageIn(**message) for message in given.messages]
+    rows = [message_values(thread_id, message, seq, now) for seq, message in enumerate(messages, start=1)]
+    await connection.execute(insert(MessageRow), rows)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "seed":
-        asyncio.run(seed(int(sys.argv[2]), sys.argv[3]))
+        asyncio.run(seed(Path(sys.argv[3]), Data.of(sys.argv[4:])))
     else:
-        uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
+        uvicorn.run(app, port=int(sys.argv[3]), log_level="error", access_log=False)

@@ -1,28 +1,35 @@
 """The yardstick: uvicorn with the server's flags, and an application that reads the body and answers a constant.
 
-BENCH_ANSWER_BYTES is the size of the answer, the operation's own.
+python -m bench.contestants.yardstick PORT
+
+`PUT /<n>` makes the answers n bytes long from then on: an operation is compared with an answer of its own size.
 """
 
-import os
 import sys
 
 import uvicorn
 
-ANSWER = b"x" * int(os.environ["BENCH_ANSWER_BYTES"])
-START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(ANSWER)).encode())],
-}
+answer = b""
+start = {}
 
 
-async def app(_scope, receive, send):
+def _set_size(size):
+    global answer, start  # noqa: PLW0603 - anything else would cost time in each request
+    answer = b"x" * size
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(size).encode())]
+    start = {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+async def app(scope, receive, send):
     await receive()
-    await send(START)
-    await send({"type": "http.response.body", "body": ANSWER})
+    if scope["method"] == "PUT":
+        _set_size(int(scope["path"][1:]))
+    await send(start)
+    await send({"type": "http.response.body", "body": answer})
 
 
 if __name__ == "__main__":
+    _set_size(0)
     uvicorn.run(
         app,
         port=int(sys.argv[1]),
