@@ -20,7 +20,7 @@ from threadkeep.metadata import Metadata, MetadataPatch
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import Attachment, ToolType
 from threadkeep.store import queries
-from threadkeep.store.interface import BIGINT_MAX, Transaction
+from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
 
 sql = queries.load("messages")
 
@@ -275,21 +275,24 @@ def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "")
     return message, _encode(message)
 
 
-def insert_all(tx: Transaction, messages: Iterable[tuple[Message, bytes]]) -> None:
-    """Stores the first messages of a new thread, in order."""
-    tx.run_many(
-        sql.insert_message,
-        [{"seq": seq, **_row(message, body)} for seq, (message, body) in enumerate(messages, start=1)],
-    )
+def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
+    """What stores the first messages of a new thread, in order."""
+    return [
+        (sql.insert_message, {"seq": seq, **_row(message, body)})
+        for seq, (message, body) in enumerate(messages, start=1)
+    ]
 
 
-def remove(tx: Transaction, thread_id: str) -> bool:
-    """Removes a slice of a deleted thread's messages; gives whether there may be more."""
-    counted = tx.one(sql.count_first_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE + 1)
-    if counted and counted[0] <= REMOVED_AT_ONCE:
+def removal(thread_id: str, *, few: bool) -> Change:
+    """What removes a deleted thread's messages: all of them at once if there are `few`, otherwise a slice."""
+    if few:
         # Half the price of choosing the rows first.
-        tx.run(sql.remove_all_messages, thread_id=thread_id)
-        return False
+        return sql.remove_all_messages, {"thread_id": thread_id}
+    return sql.remove_messages, {"thread_id": thread_id, "limit": REMOVED_AT_ONCE}
+
+
+def remove_slice(tx: Transaction, thread_id: str) -> bool:
+    """Removes a slice of a deleted thread's messages; gives whether there may be more."""
     return tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
 
 

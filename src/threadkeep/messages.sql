@@ -64,9 +64,6 @@ select message_id, body from messages
 where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
 order by seq {direction} limit :limit
 
--- name: count_first_messages
-select count(*) from (select 1 from messages where thread_id = :thread_id limit :limit) as counted
-
 -- name: remove_all_messages
 delete from messages where thread_id = :thread_id
 

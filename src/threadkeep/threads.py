@@ -19,7 +19,7 @@ from threadkeep.metadata import Metadata, MetadataPatch
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import ToolResources
 from threadkeep.store import queries
-from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
+from threadkeep.store.interface import BIGINT_MAX, Change, Store, Transaction
 
 sql = queries.load("threads")
 
@@ -92,16 +92,16 @@ async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
         "body": body.decode(),
     }
 
-    def unit(tx: Transaction) -> None:
-        if params.id and tx.one(sql.find_unfinished_deletion, thread_id=thread_id):
+    parts = [*_metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)]
+
+    def under_given_id(tx: Transaction) -> None:
+        if tx.one(sql.find_unfinished_deletion, thread_id=thread_id):
             raise invalid.invalid_value("id", f"'{thread_id}' is still being removed, try again shortly")
         if not tx.run(sql.insert_thread, **row):
             raise invalid.invalid_value("id", f"'{thread_id}' is already in use")
-        _set_metadata(tx, ctx.project_id, thread, {})
-        if first_messages:
-            messages.insert_all(tx, first_messages)
+        tx.run_all(parts)
 
-    await ctx.store.write(unit)
+    await (ctx.store.write(under_given_id) if params.id else ctx.store.run_all([(sql.insert_thread, row), *parts]))
     return Stored(body)
 
 
@@ -165,8 +165,8 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
         if params.tool_resources:
             thread.tool_resources = thread.tool_resources.replaced_by(params.tool_resources)
         body = _encode(thread)
-        tx.run(sql.update_thread, thread_id=thread_id, shape=SHAPE, body=body.decode())
-        _set_metadata(tx, ctx.project_id, thread, before)
+        changed = {"thread_id": thread_id, "shape": SHAPE, "body": body.decode()}
+        tx.run_all([(sql.update_thread, changed), *_metadata_changes(ctx.project_id, thread, before)])
         return body
 
     return Stored(await ctx.store.write(unit))
@@ -177,20 +177,21 @@ async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
     now = ctx.now()
 
     def unit(tx: Transaction) -> None:
-        row = tx.one(sql.delete_thread, thread_id=thread_id, project_id=ctx.project_id)
+        place = {"thread_id": thread_id, "project_id": ctx.project_id}
+        row = tx.one(sql.delete_thread, counted_max=messages.REMOVED_AT_ONCE + 1, **place)
         if row is None:
             raise NotFoundError.of("thread", thread_id)
-        thread = _decode(row[1])
-        gone = thread.metadata
-        thread.metadata = {}
-        _set_metadata(tx, ctx.project_id, thread, gone)
-        tx.run(
-            sql.remember_deleted_thread,
-            thread_id=thread_id,
-            project_id=ctx.project_id,
-            created_at=row[0],
-            deleted_at=now,
-            messages_left=int(messages.remove(tx, thread_id)),
+        created_at, body, counted = row
+        few = counted <= messages.REMOVED_AT_ONCE
+        remembered = {"created_at": created_at, "deleted_at": now, "messages_left": int(not few), **place}
+        thread = _decode(body)
+        gone, thread.metadata = thread.metadata, {}
+        tx.run_all(
+            [
+                *_metadata_changes(ctx.project_id, thread, gone),
+                (sql.remember_deleted_thread, remembered),
+                messages.removal(thread_id, few=few),
+            ]
         )
 
     await ctx.store.write(unit)
@@ -206,7 +207,7 @@ async def sweep(store: Store, now: int) -> bool:
     def unit(tx: Transaction) -> None:
         tx.run(sql.forget_deleted_threads, before=before, limit=FORGOTTEN_AT_ONCE)
         unfinished = tx.one(sql.find_next_unfinished_deletion)
-        if unfinished and not messages.remove(tx, unfinished[0]):
+        if unfinished and not messages.remove_slice(tx, unfinished[0]):
             tx.run(sql.finish_deletion, thread_id=unfinished[0])
 
     await store.write(unit)
@@ -229,16 +230,16 @@ def _first_messages(
     return [messages.new(ctx, thread_id, params, f"messages[{index}].") for index, params in enumerate(given)]
 
 
-def _set_metadata(tx: Transaction, project_id: str, thread: Thread, before: dict[str, str]) -> None:
-    """Brings the rows that filters look at from `before` to the thread's metadata."""
+def _metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:
+    """What brings the rows that filters look at from `before` to the thread's metadata."""
     place = {"project_id": project_id, "created_at": thread.created_at, "thread_id": thread.id}
     now = thread.metadata
-    gone = [{"key": key, "value": value, **place} for key, value in before.items() if now.get(key) != value]
-    new = [{"key": key, "value": value, **place} for key, value in now.items() if before.get(key) != value]
-    if gone:
-        tx.run_many(sql.delete_thread_metadata, gone)
-    if new:
-        tx.run_many(sql.insert_thread_metadata, new)
+    gone = [(key, value) for key, value in before.items() if now.get(key) != value]
+    new = [(key, value) for key, value in now.items() if before.get(key) != value]
+    return [
+        *((sql.delete_thread_metadata, {"key": key, "value": value, **place}) for key, value in gone),
+        *((sql.insert_thread_metadata, {"key": key, "value": value, **place}) for key, value in new),
+    ]
 
 
 def _rarest_first(tx: Transaction, project_id: str, filters: dict[str, str]) -> list[tuple[str, str]]:

@@ -18,7 +18,9 @@ update threads set shape = :shape, body = :body where thread_id = :thread_id
 
 -- name: delete_thread
 delete from threads where thread_id = :thread_id and project_id = :project_id
-returning created_at, body
+returning created_at, body, (
+    select count(*) from (select 1 from messages where thread_id = :thread_id limit :counted_max) as counted
+)
 
 -- name: remember_deleted_thread
 insert into deleted_threads (thread_id, project_id, created_at, deleted_at, messages_left)

@@ -34,6 +34,34 @@ def test_a_write_is_seen_by_the_next_read(on_store):
     assert on_store(work) == ["a"]
 
 
+def added(number):
+    name = f"{number:03}"
+    return sql.insert_project, {"project_id": f"proj_{name}", "name": name, "created_at": 1}
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_changes_that_go_together_are_all_there(on_store, count):
+    async def work(store):
+        await store.run_all([added(n) for n in range(count)])
+        await store.write(lambda tx: tx.run_all([added(n) for n in range(count, 2 * count)]))
+        return await store.read(names)
+
+    assert on_store(work) == [f"{n:03}" for n in range(2 * count)]
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_of_changes_that_go_together_none_is_there_when_one_fails(on_store, count):
+    changes = [*map(added, range(count - 1)), (sql.insert_project, {**added(0)[1], "name": "other"})]
+
+    async def work(store):
+        for write in (store.run_all(changes), store.write(lambda tx: tx.run_all(changes))):
+            with pytest.raises(Exception, match=r"(?i)unique"):
+                await write
+        return await store.read(names)
+
+    assert on_store(work) == []
+
+
 def test_what_was_written_is_there_after_reopening(on_store):
     on_store(lambda store: store.write(add("a")))
     assert on_store(lambda store: store.read(names)) == ["a"]

@@ -7,13 +7,15 @@ outside the transaction. Times and ids are made before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from threadkeep.store.queries import Query
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
+# A query and its parameters.
+Change: TypeAlias = tuple[Query, Mapping[str, Any]]
 # What SQLite and PostgreSQL can both hold in a bigint.
 BIGINT_MAX = 2**63 - 1
 
@@ -30,8 +32,8 @@ class Transaction(Protocol):
     def run(self, query: Query, **parameters: Any) -> int:
         """Runs a change; gives the number of rows it touched."""
 
-    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Runs a change once for each row of parameters."""
+    def run_all(self, changes: Sequence[Change]) -> None:
+        """Runs changes of which none needs to see what another did: on PostgreSQL in one statement."""
 
 
 class Store(Protocol):
@@ -57,6 +59,9 @@ class Store(Protocol):
 
         Raises `OverloadedError` when too many writes wait, `StorageUnavailableError` when the database cannot take it.
         """
+
+    async def run_all(self, changes: Sequence[Change]) -> None:
+        """All of the changes or none: what `write` with `tx.run_all` does, for less."""
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; gives the names of the migrations that were applied."""

@@ -1,5 +1,8 @@
 """PostgreSQL, for many processes on many nodes: each unit of work in a transaction of its own, on pooled connections.
 
+Each wait for the network costs more than the work it waits for. So changes that need not see each other go together as
+one statement, and one that is a whole unit needs no transaction around it.
+
 Units are plain functions, the driver is asynchronous: a unit runs in a greenlet, and each of its queries switches back
 to the event loop until the rows are there. So a unit reads the same as on SQLite, and no OS threads are needed.
 
@@ -11,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import asyncpg
@@ -20,7 +23,7 @@ import greenlet
 
 from threadkeep.errors import OverloadedError, ServiceUnavailableError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
-from threadkeep.store.interface import Row, Transaction
+from threadkeep.store.interface import Change, Row, Transaction
 from threadkeep.store.queries import Query, positional
 
 log = logging.getLogger(__name__)
@@ -30,14 +33,16 @@ LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 ATTEMPTS = 6
+# Changes that become one statement, and how many such statements are remembered.
+TOGETHER_MAX = 24
+COMPOSED_MAX = 256
 BACK_OFF_S = 0.02
 
-# In the transaction itself, because a pooler may give the next one another session.
-_LIMITS = f"set local lock_timeout = '{LOCK_TIMEOUT_S}s'; set local statement_timeout = '{STATEMENT_TIMEOUT_S}s'"
-BEGIN_READ = f"begin isolation level repeatable read read only; {_LIMITS}"
-BEGIN_WRITE = f"begin isolation level read committed; {_LIMITS}"
+LIMITS = {"lock_timeout": f"{LOCK_TIMEOUT_S}s", "statement_timeout": f"{STATEMENT_TIMEOUT_S}s"}
+BEGIN_READ = "begin isolation level repeatable read read only"
+BEGIN_WRITE = "begin isolation level read committed"
 # A migration may take long, and it must wait for the node that is at it already.
-BEGIN_MIGRATION = "begin isolation level read committed"
+BEGIN_MIGRATION = f"{BEGIN_WRITE}; set local lock_timeout = 0; set local statement_timeout = 0"
 
 # Another transaction was in the way: the same unit may succeed at once.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
@@ -83,9 +88,10 @@ class PostgresTransaction:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
-    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
-        sql, names = _positional(query)
-        _wait(self._connection.executemany(sql, [[row[name] for name in names] for row in rows]))
+    def run_all(self, changes: Sequence[Change]) -> None:
+        for some in _batches(changes):
+            sql, arguments = _together(some)
+            _wait(self._connection.execute(sql, *arguments))
 
 
 class PostgresStore:
@@ -95,6 +101,12 @@ class PostgresStore:
         self._url = url
         self._connections_max = connections_max
         self._statements_cached = statements_cached
+        # Behind a pooler, where no statements are cached, the next transaction may get another session: there the
+        # limits are set in each.
+        is_pooled = not statements_cached
+        self._session = {} if is_pooled else LIMITS
+        limits = "".join(f"; set local {name} = '{value}'" for name, value in LIMITS.items()) if is_pooled else ""
+        self._begin_read, self._begin_write = BEGIN_READ + limits, BEGIN_WRITE + limits
         self._queue_max = write_queue_max
         self._writes = 0
         self._units = 0
@@ -109,6 +121,7 @@ class PostgresStore:
                 max_size=self._connections_max,
                 statement_cache_size=self._statements_cached,
                 timeout=CONNECT_TIMEOUT_S,
+                server_settings=self._session,
                 reset=_no_reset,
             )
         except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError, ValueError) as error:
@@ -125,16 +138,25 @@ class PostgresStore:
         return await self._run(lambda: self._fetch_one(query, parameters))
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:
-        return await self._run(lambda: self._in_transaction(unit, BEGIN_READ))
+        return await self._run(lambda: self._in_transaction(unit, self._begin_read))
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
+        return await self._write(lambda: self._in_transaction(unit, self._begin_write))
+
+    async def _write(self, work: Callable[[], Awaitable[T]]) -> T:
         if self._writes >= self._queue_max:
             raise OverloadedError("too many writes are waiting")
         self._writes += 1
         try:
-            return await self._run(lambda: self._in_transaction(unit, BEGIN_WRITE))
+            return await self._run(work)
         finally:
             self._writes -= 1
+
+    async def run_all(self, changes: Sequence[Change]) -> None:
+        if len(changes) > TOGETHER_MAX:
+            await self.write(lambda tx: tx.run_all(changes))
+        else:
+            await self._write(lambda: self._run_at_once(changes))
 
     async def migrate(self) -> list[str]:
         try:
@@ -182,6 +204,18 @@ class PostgresStore:
             row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
             return None if row is None else tuple(row)
 
+    async def _run_at_once(self, changes: Sequence[Change]) -> None:
+        """One statement, which is its own transaction."""
+        sql, arguments = _together(changes)
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            try:
+                await connection.execute(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+            except asyncpg.InterfaceError:
+                # The connection was closed before; nothing was sent.
+                raise
+            except LOST_CONNECTIONS as error:
+                raise _commit_unknown(error) from error
+
     async def _in_transaction(self, unit: Callable[[Transaction], T], begin: str) -> T:
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
@@ -226,12 +260,35 @@ def _positional(query: Query) -> tuple[str, tuple[str, ...]]:
     return positional(query.postgres)
 
 
+def _together(changes: Sequence[Change]) -> tuple[str, list[Any]]:
+    """The changes as one statement, and its arguments."""
+    sql, names = _composed(tuple(query for query, _ in changes))
+    return sql, [parameters[name] for (_, parameters), part in zip(changes, names, strict=True) for name in part]
+
+
+@lru_cache(COMPOSED_MAX)
+def _composed(queries: tuple[Query, ...]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    parts: list[tuple[str, tuple[str, ...]]] = []
+    first = 1
+    for query in queries:
+        parts.append(positional(query.postgres, first))
+        first += len(parts[-1][1])
+    *texts, last = (text for text, _ in parts)
+    # PostgreSQL runs each part of a `with` that changes something, whether or not the rest looks at it.
+    before = ", ".join(f"part_{number} as ({text})" for number, text in enumerate(texts))
+    return f"with {before} {last}" if before else last, tuple(names for _, names in parts)
+
+
+def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    for start in range(0, len(changes), TOGETHER_MAX):
+        yield changes[start : start + TOGETHER_MAX]
+
+
 async def _commit(connection: Any) -> None:
     try:
         await connection.execute("commit")
     except LOST_CONNECTIONS as error:
-        log.error("storage: connection lost during commit: %s", error)  # noqa: TRY400 - the type says enough
-        raise _CommitUnknownError from error
+        raise _commit_unknown(error) from error
 
 
 async def _undo(connection: Any) -> None:
@@ -254,6 +311,11 @@ class _CommitUnknownError(ServiceUnavailableError):
         super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
         # The SDKs would try again by themselves.
         self.headers = (*self.headers, (b"x-should-retry", b"false"))
+
+
+def _commit_unknown(error: Exception) -> _CommitUnknownError:
+    log.error("storage: connection lost during commit: %s", error)
+    return _CommitUnknownError()
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:

@@ -71,14 +71,14 @@ def _directed(name: str, sql: str) -> list[tuple[str, str]]:
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
-def positional(sql: str) -> tuple[str, tuple[str, ...]]:
-    """`:name` parameters as `$1`, `$2`, and the names in that order; a name used twice has one number."""
+def positional(sql: str, first: int = 1) -> tuple[str, tuple[str, ...]]:
+    """`:name` parameters as `$1`, `$2` from `first` on, and their names in that order; each name has one number."""
     names: list[str] = []
 
     def number(match: re.Match[str]) -> str:
         if match[1] not in names:
             names.append(match[1])
-        return f"${names.index(match[1]) + 1}"
+        return f"${names.index(match[1]) + first}"
 
     return _PARAMETER.sub(number, sql), tuple(names)
 

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +25,7 @@ import apsw
 from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError, ThreadkeepError
 from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
-from threadkeep.store.interface import Row, Transaction
+from threadkeep.store.interface import Change, Row, Transaction
 from threadkeep.store.queries import Query
 from threadkeep.store.sqlite_reader import STORAGE_ERRORS, LongReaders, LoopReader, SqliteTransaction, unavailable
 
@@ -137,6 +137,9 @@ class SqliteStore:
         self._queue.append((unit, waiter))
         self._queued.set()
         return await waiter
+
+    async def run_all(self, changes: Sequence[Change]) -> None:
+        await self.write(lambda tx: tx.run_all(changes))
 
     async def migrate(self) -> list[str]:
         return await self.write(migrate.apply)

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import apsw
 
 from threadkeep.errors import StorageUnavailableError
-from threadkeep.store.interface import Row, Transaction
+from threadkeep.store.interface import Change, Row, Transaction
 from threadkeep.store.queries import Query
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,9 @@ class SqliteTransaction:
         self._execute(query.sqlite, parameters)
         return self._connection.changes()
 
-    def run_many(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._cursor.executemany(query.sqlite, rows)
+    def run_all(self, changes: Sequence[Change]) -> None:
+        for query, parameters in changes:
+            self._execute(query.sqlite, parameters)
 
     def control(self, statement: str) -> None:
         """Runs a statement of the transaction itself, such as `begin`."""
