@@ -1,6 +1,7 @@
 """Several processes that serve one address, each with an event loop of its own; for databases that allow it.
 
-The parent binds, starts the children, starts a new one for each that dies, and passes SIGTERM and SIGINT on to them.
+The parent binds, starts the children, starts a new one for each that dies, and passes SIGTERM and SIGINT on to them. It
+never gives up: a child that cannot start, because the database is away for instance, is tried again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # A child that dies sooner than this did not get going; starting it again at once would only fail again.
 SETTLED_AFTER_S = 5.0
+PAUSE_S = 1.0
 
 
 class Processes:
@@ -32,7 +34,7 @@ class Processes:
         self._stopping = False
 
     def run(self) -> None:
-        """Returns after a signal, when the last child has ended. Raises `StartupError` when a child cannot start."""
+        """Returns after a signal, when the last child has ended."""
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, self._stop)
         # Never written to: it closes when the parent dies, however it dies, and then the children stop.
@@ -42,14 +44,14 @@ class Processes:
         while self._started:
             process_id, status = os.wait()
             number, started_at = self._started.pop(process_id)
-            if self._stopping:
-                continue
-            if time.monotonic() - started_at < SETTLED_AFTER_S:
-                self._stop(signal.SIGTERM, None)
-                failed = os.waitstatus_to_exitcode(status)
-                raise StartupError(f"Process {number} of {self._count} ended with status {failed} as it started.")
-            log.warning("process %d died, starting another", process_id)
-            self._start(number)
+            if not self._stopping:
+                ended = os.waitstatus_to_exitcode(status)
+                log.warning("process %d ended with status %d, starting another", process_id, ended)
+                if time.monotonic() - started_at < SETTLED_AFTER_S:
+                    time.sleep(PAUSE_S)
+            # A signal may have come during the pause.
+            if not self._stopping:
+                self._start(number)
 
     def _start(self, number: int) -> None:
         # What is still buffered would be printed by both.

@@ -40,6 +40,8 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
 
     try:
         if settings.processes > 1:
+            # What is wrong is found out here and told once; and the children find the schema made.
+            asyncio.run(_try_out(settings))
             Processes(settings.processes, lambda number: work(announce if number == 0 else _say_nothing)).run()
         else:
             work(announce)
@@ -67,16 +69,27 @@ async def serve(app: Threadkeep, listener: socket.socket, stop: asyncio.Event) -
 async def _serve(settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
     app = Threadkeep(settings)
     async with app.running():
-        if not settings.is_loopback and not app.authenticator.has_keys:
-            raise StartupError(
-                f"Refusing to listen on {settings.host} without an API key: anyone could read and delete every thread.",
-                f"Make a key first: threadkeep keys create{_database_flag(settings)}",
-            )
+        _require_key(app)
         stop = asyncio.Event()
         _stop_on_signals(stop)
         _collect_garbage_less_often()
         announce(banner(settings, listener, is_open=app.authenticator.is_open))
         await serve(app, listener, stop)
+
+
+async def _try_out(settings: Settings) -> None:
+    app = Threadkeep(settings)
+    async with app.running():
+        _require_key(app)
+
+
+def _require_key(app: Threadkeep) -> None:
+    settings = app.settings
+    if not settings.is_loopback and not app.authenticator.has_keys:
+        raise StartupError(
+            f"Refusing to listen on {settings.host} without an API key: anyone could read and delete every thread.",
+            f"Make a key first: threadkeep keys create{_database_flag(settings)}",
+        )
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

