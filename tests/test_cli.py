@@ -13,6 +13,8 @@ import apsw
 import httpx2
 import pytest
 
+from threadkeep.store import migrate
+
 WAIT_S = 30
 
 
@@ -170,12 +172,12 @@ class TestRefusingToStart:
         assert "applied 0001" in run("migrate").stdout
         assert "nothing to do" in run("migrate").stdout
         connection = apsw.Connection(str(tmp_path / "threadkeep-data" / "threadkeep.db"))
-        # As a database looks to a program that knows one migration more.
-        connection.execute("update migrations set version = 0")
+        # As a database looks to a program that knows more migrations.
+        connection.execute("delete from migrations where version > 1")
         connection.close()
         refused = run("serve", "--port", "0")
         assert refused.returncode == 1
-        assert "has schema 0; this program needs schema 1" in refused.stderr
+        assert f"has schema 1; this program needs schema {migrate.LATEST}" in refused.stderr
         assert "threadkeep migrate" in refused.stderr
         assert run("backup", "before.db").stdout == "wrote before.db\n"
 

@@ -10,6 +10,7 @@
         ├── MethodNotAllowedError    405
         ├── RequestTimeoutError      408
         ├── RequestTooLargeError     413
+        ├── RateLimitError           429
         ├── InternalServerError      500
         └── ServiceUnavailableError  503
             ├── OverloadedError          the write queue is full
@@ -110,6 +111,17 @@ class RequestTooLargeError(APIError):
     status = 413
     code = "request_too_large"
     hangs_up = True
+
+
+class RateLimitError(APIError):
+    """More runs than the caller may have at once; nothing was changed."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message, headers=((b"retry-after", str(retry_after_s).encode()),))
 
 
 class InternalServerError(APIError):

@@ -2,7 +2,14 @@ CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
 CREATE INDEX deleted_threads_unfinished on deleted_threads (thread_id) where messages_left = 1;
 
+CREATE INDEX idempotency_keys_by_time on idempotency_keys (created_at);
+
 CREATE INDEX messages_by_run on messages (thread_id, run_id, seq) where run_id is not null and body is not null;
+
+CREATE INDEX runs_due on runs (wake_at) where wake_at is not null;
+
+CREATE INDEX runs_unfinished on runs (project_id, status)
+where status in ('queued', 'in_progress', 'requires_action', 'cancelling');
 
 CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
 
@@ -16,12 +23,30 @@ CREATE TABLE api_keys (
     revoked_at bigint
 );
 
+CREATE TABLE assistants (
+    project_id text not null,
+    assistant_id text not null,
+    seq bigint not null,
+    shape bigint not null,
+    body text,
+    primary key (project_id, assistant_id)
+);
+
 CREATE TABLE deleted_threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
     deleted_at bigint not null,
     messages_left bigint not null
+);
+
+CREATE TABLE idempotency_keys (
+    project_id text not null,
+    key text not null,
+    request_hash text not null,
+    created_at bigint not null,
+    answer text,
+    primary key (project_id, key)
 );
 
 CREATE TABLE messages (
@@ -50,6 +75,41 @@ CREATE TABLE revisions (
     revision bigint not null
 );
 
+CREATE TABLE run_events (
+    thread_id text not null,
+    run_id text not null,
+    seq bigint not null,
+    last_seq bigint not null,
+    status text,
+    frames text not null,
+    primary key (thread_id, run_id, seq)
+);
+
+CREATE TABLE run_steps (
+    thread_id text not null,
+    run_id text not null,
+    seq bigint not null,
+    step_id text not null,
+    shape bigint not null,
+    body text not null,
+    primary key (thread_id, run_id, seq)
+);
+
+CREATE TABLE runs (
+    thread_id text not null,
+    run_id text not null,
+    project_id text not null,
+    seq bigint not null,
+    status text not null,
+    fence bigint not null,
+    attempt bigint not null,
+    wake_at bigint,
+    shape bigint not null,
+    body text not null,
+    plan text not null,
+    primary key (thread_id, run_id)
+);
+
 CREATE TABLE thread_metadata (
     project_id text not null,
     key text not null,
@@ -66,8 +126,12 @@ CREATE TABLE threads (
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
-) without rowid;
+, active_run_id text) without rowid;
+
+CREATE UNIQUE INDEX assistants_by_seq on assistants (project_id, seq);
 
 CREATE UNIQUE INDEX messages_by_id on messages (thread_id, message_id);
 
 CREATE UNIQUE INDEX messages_by_seq on messages (thread_id, seq) where body is not null;
+
+CREATE UNIQUE INDEX runs_by_seq on runs (thread_id, seq);

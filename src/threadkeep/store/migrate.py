@@ -22,9 +22,17 @@ _COMPATIBLE_FROM = re.compile(r"^-- compatible-from: (\d+)$", re.MULTILINE)
 
 # Where a table lives when Citus spreads PostgreSQL over machines; docs/how-to/citus.md is made from these.
 # The rows of one thread stay together, so every unique key of these begins with `thread_id`.
-THREAD_FAMILY = ("threads", "messages", "thread_metadata", "deleted_threads")
+THREAD_FAMILY = (
+    "threads",
+    "messages",
+    "thread_metadata",
+    "deleted_threads",
+    "runs",
+    "run_steps",
+    "run_events",
+)
 # Small, read by every process and seldom written: a copy on every machine.
-SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations")
+SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations", "assistants", "idempotency_keys")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,145 @@
+"""The tools of assistants and runs, how a run may choose among them, and the format of its answers.
+
+Wire types only, the same in requests and answers: defaults are filled in where the original did.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from threadkeep import invalid
+
+TOOLS_MAX = 128
+NAME_PATTERN = "^[a-zA-Z0-9_-]+$"
+
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]
+
+
+class FunctionDefinition(Struct, kw_only=True):
+    """A function that the client carries out. `parameters` is a JSON Schema, kept as it was sent."""
+
+    name: Name
+    description: str | None | UnsetType = UNSET
+    parameters: dict[str, Any] | None | UnsetType = UNSET
+    strict: bool | None = False
+
+
+class FunctionTool(Struct, tag_field="type", tag="function"):
+    """A function the model may ask the client to call."""
+
+    function: FunctionDefinition
+
+
+class CodeInterpreterTool(Struct, tag_field="type", tag="code_interpreter"):
+    """Runs Python; this server does not have it yet."""
+
+
+class HybridSearch(Struct, kw_only=True):
+    """Weights of the two rankings that are merged."""
+
+    embedding_weight: float
+    text_weight: float
+
+
+class RankingOptions(Struct, kw_only=True):
+    """How passages are ranked, with the original's defaults."""
+
+    ranker: Literal["auto", "default_2024_08_21"] = "default_2024_08_21"
+    score_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    hybrid_search: HybridSearch | None = None
+
+
+class FileSearchOptions(Struct, kw_only=True):
+    """`max_num_results` is echoed only when it was given."""
+
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+    ranking_options: RankingOptions = RankingOptions()
+
+
+class FileSearchTool(Struct, tag_field="type", tag="file_search"):
+    """Searches vector stores; this server does not have it yet."""
+
+    file_search: FileSearchOptions = FileSearchOptions()
+
+
+Tool: TypeAlias = FunctionTool | CodeInterpreterTool | FileSearchTool
+Tools: TypeAlias = Annotated[list[Tool], Meta(max_length=TOOLS_MAX)]
+
+
+class FunctionName(Struct):
+    """The function that must be called."""
+
+    name: str
+
+
+class FunctionChoice(Struct, tag_field="type", tag="function"):
+    """This function, and no other, in the first turn."""
+
+    function: FunctionName
+
+
+class CodeInterpreterChoice(Struct, tag_field="type", tag="code_interpreter"):
+    """The code interpreter, in the first turn."""
+
+
+class FileSearchChoice(Struct, tag_field="type", tag="file_search"):
+    """File search, in the first turn."""
+
+
+ToolChoice: TypeAlias = Literal["none", "auto", "required"] | FunctionChoice | CodeInterpreterChoice | FileSearchChoice
+
+
+class TextFormat(Struct, tag_field="type", tag="text"):
+    """Plain text."""
+
+
+class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchema(Struct, kw_only=True, omit_defaults=True):
+    """A named JSON Schema, echoed as it was sent."""
+
+    name: Name
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
+    """JSON that follows a schema."""
+
+    json_schema: JsonSchema
+
+
+ResponseFormat: TypeAlias = Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Temperature: TypeAlias = Annotated[float, Meta(ge=0, le=2)]
+TopP: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+
+
+def check_choice(choice: ToolChoice, tools: list[Tool]) -> None:
+    """Refuses to force a tool that the run does not have."""
+    if isinstance(choice, str):
+        return
+    kind = choice.__struct_config__.tag
+    has_it = (
+        choice.function.name in function_names(tools)
+        if isinstance(choice, FunctionChoice)
+        else any(tool.__struct_config__.tag == kind for tool in tools)
+    )
+    if not has_it:
+        name = choice.function.name if isinstance(choice, FunctionChoice) else kind
+        raise invalid.invalid_value("tool_choice", f"the tool '{name}' is not among 'tools'")
+
+
+def function_names(tools: list[Tool]) -> set[str]:
+    """The names of the functions among `tools`."""
+    return {tool.function.name for tool in tools if isinstance(tool, FunctionTool)}
+
+
+def hosted(tools: list[Tool]) -> list[str]:
+    """The tools that the server itself would have to carry out, by type."""
+    return [str(tool.__struct_config__.tag) for tool in tools if not isinstance(tool, FunctionTool)]
