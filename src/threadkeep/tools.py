@@ -21,8 +21,8 @@ class FunctionDefinition(Struct, kw_only=True):
     """A function that the client carries out. `parameters` is a JSON Schema, kept as it was sent."""
 
     name: Name
-    description: str | None | UnsetType = UNSET
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     strict: bool | None = False
 
 
@@ -75,7 +75,7 @@ class FunctionName(Struct):
 
 
 class FunctionChoice(Struct, tag_field="type", tag="function"):
-    """This function, and no other, in the first turn."""
+    """One function, and no other, in the first turn."""
 
     function: FunctionName
 
