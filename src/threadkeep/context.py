@@ -4,21 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+from threadkeep.events import EventLog
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
 
 
+class Worker(Protocol):
+    """Who carries out runs on this process, as operations see it. A process that carries out none has one too."""
+
+    def take_slot(self) -> bool:
+        """Reserves room for one more run; False when there is none."""
+
+    def give_slot_back(self) -> None:
+        """The run for which a slot was taken did not come to be."""
+
+    def start(self, claimed: Any) -> None:
+        """Carries out a run that was claimed for a slot (a `HeldRun`)."""
+
+    def drop(self, thread_id: str, run_id: str) -> None:
+        """The run has been taken away from whoever carries it out; the model need not go on."""
+
+    def ring(self) -> None:
+        """A run is queued."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The store, the settings, the caller's project, and the two things tests replace: clock and id source."""
+    """What all callers share, the caller's project, and the two things tests replace: clock and id source."""
 
     store: Store
     settings: Settings
     project_id: str
     clock: Callable[[], float]
     new_id: Callable[[str], str]
+    events: EventLog
+    worker: Worker
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""
         return int(self.clock())
+
+    def now_ms(self) -> int:
+        """For leases and wake-ups: milliseconds since the epoch."""
+        return int(self.clock() * 1000)

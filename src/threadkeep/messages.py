@@ -6,14 +6,15 @@ number, never by time. A deleted message keeps its number, so that a cursor poin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import invalid, metadata, references
+from threadkeep import events, invalid, metadata, references
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -115,6 +116,9 @@ class RefusalPart(Struct, tag_field="type", tag="refusal"):
     refusal: str
 
 
+Part: TypeAlias = TextPart | ImageFilePart | ImageUrlPart | RefusalPart
+
+
 class IncompleteDetails(Struct):
     """Why a message has no end."""
 
@@ -131,7 +135,7 @@ class Message(Struct, kw_only=True):
     thread_id: str
     run_id: str | None = None
     role: Literal["user", "assistant"]
-    content: list[TextPart | ImageFilePart | ImageUrlPart | RefusalPart]
+    content: list[Part]
     attachments: list[Attachment]
     metadata: dict[str, str]
     status: Literal["in_progress", "incomplete", "completed"] = "completed"
@@ -141,7 +145,7 @@ class Message(Struct, kw_only=True):
 
 
 class MessageCreateParams(Struct, kw_only=True):
-    """The body of create, and an element of a create-thread request's `messages`."""
+    """A message in the body of create-thread or create-run."""
 
     role: Literal["user", "assistant"]
     content: TextValue | Annotated[list[TextParam | ImageFilePart | ImageUrlPart], Meta(min_length=1)]
@@ -149,6 +153,13 @@ class MessageCreateParams(Struct, kw_only=True):
     metadata: Metadata | None = None
     # Differs from OpenAI: the v1 spelling of attachments still works, but not under `--strict`.
     file_ids: Annotated[list[str] | None, Meta(extra={"lenient_only": True})] = None
+
+
+class MessageAddParams(MessageCreateParams, kw_only=True):
+    """The body of create."""
+
+    # Differs from OpenAI: `wait` holds the request until the run that holds the thread is over.
+    if_active: Annotated[Literal["reject", "wait"] | None, Meta(extra={"lenient_only": True})] = None
 
 
 class MessageUpdateParams(Struct, kw_only=True):
@@ -175,7 +186,15 @@ _decode = msgspec.json.Decoder(Message).decode
 _encode = msgspec.json.Encoder().encode
 
 
-async def create(ctx: Context, thread_id: str, params: MessageCreateParams) -> Stored:
+class ThreadBusyError(BadRequestError):
+    """A run holds the thread."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        super().__init__(f"Can't add messages to {thread_id} while a run {run_id} is active.")
+        self.run_id = run_id
+
+
+async def create(ctx: Context, thread_id: str, params: MessageAddParams) -> Stored:
     """Adds a message at the end of the thread."""
     message, body = new(ctx, thread_id, params)
 
@@ -183,12 +202,34 @@ async def create(ctx: Context, thread_id: str, params: MessageCreateParams) -> S
         held = tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id)
         if held is None:
             raise NotFoundError.of("thread", thread_id)
-        added = tx.one(sql.append_message, deleted_seq=held[0], **_row(message, body))
-        if added and added[0] > ctx.settings.thread_messages_max:
-            _require_room(tx, ctx, thread_id)
+        deleted_seq, active_run_id = held
+        if active_run_id:
+            raise ThreadBusyError(thread_id, active_run_id)
+        append(tx, ctx.settings.thread_messages_max, deleted_seq, message, body)
 
-    await ctx.store.write(unit)
+    try:
+        await ctx.store.write(unit)
+    except ThreadBusyError as busy:
+        if params.if_active != "wait":
+            raise
+        await _write_when_free(ctx, thread_id, unit, busy)
     return Stored(body)
+
+
+async def _write_when_free(
+    ctx: Context, thread_id: str, unit: Callable[[Transaction], None], busy: ThreadBusyError
+) -> None:
+    """Waits for the run, and for any that takes the thread after it. Raises `ThreadBusyError` when it takes too long."""
+    try:
+        async with asyncio.timeout(ctx.settings.message_wait_s):
+            while True:
+                await ctx.events.wait(thread_id, busy.run_id, lambda status: status in events.OVER)
+                try:
+                    return await ctx.store.write(unit)
+                except ThreadBusyError as still_busy:
+                    busy = still_busy
+    except TimeoutError:
+        raise busy from None
 
 
 async def retrieve(ctx: Context, thread_id: str, message_id: str) -> Stored:
@@ -231,14 +272,12 @@ async def update(ctx: Context, thread_id: str, message_id: str, params: MessageU
 
     def unit(tx: Transaction) -> bytes:
         _require_thread(tx, ctx, thread_id)
-        row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
-        if row is None:
+        message = take(tx, thread_id, message_id)
+        if message is None:
             raise NotFoundError.of("message", message_id)
-        message = _decode(row[0])
         message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
-        body = _encode(message)
-        tx.run(sql.update_message, thread_id=thread_id, message_id=message_id, shape=SHAPE, body=body.decode())
-        return body
+        tx.run_all([change(message)])
+        return _encode(message)
 
     return Stored(await ctx.store.write(unit))
 
@@ -275,6 +314,32 @@ def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "")
     return message, _encode(message)
 
 
+def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Message, body: bytes) -> int:
+    """Adds a message at the end of a thread that this unit holds; gives its number."""
+    added = tx.one(sql.append_message, deleted_seq=deleted_seq, **_row(message, body))
+    assert added is not None
+    if added[0] > messages_max:
+        _require_room(tx, messages_max, message.thread_id)
+    return int(added[0])
+
+
+def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
+    """A message, held until the unit ends; None when it is deleted."""
+    row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
+    return _decode(row[0]) if row else None
+
+
+def change(message: Message) -> Change:
+    """What stores a message's new state."""
+    changed = _encode(message).decode()
+    return sql.update_message, {
+        "thread_id": message.thread_id,
+        "message_id": message.id,
+        "shape": SHAPE,
+        "body": changed,
+    }
+
+
 def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
     """What stores the first messages of a new thread, in order."""
     return [
@@ -306,10 +371,10 @@ def _row(message: Message, body: bytes) -> dict[str, object]:
     }
 
 
-def _require_room(tx: Transaction, ctx: Context, thread_id: str) -> None:
+def _require_room(tx: Transaction, messages_max: int, thread_id: str) -> None:
     """Numbers grow with each message ever added; what is limited is how many there are, the new one included."""
     row = tx.one(sql.count_messages, thread_id=thread_id)
-    if row and row[0] > ctx.settings.thread_messages_max:
+    if row and row[0] > messages_max:
         raise BadRequestError(f"Thread {thread_id} already has {row[0] - 1} messages, the most it can have.")
 
 
@@ -318,14 +383,12 @@ def _require_thread(tx: Transaction, ctx: Context, thread_id: str) -> None:
         raise NotFoundError.of("thread", thread_id)
 
 
-def _content(
-    params: MessageCreateParams, at: str, *, strict: bool
-) -> list[TextPart | ImageFilePart | ImageUrlPart | RefusalPart]:
+def _content(params: MessageCreateParams, at: str, *, strict: bool) -> list[Part]:
     if isinstance(params.content, str):
         if not params.content:
             raise BadRequestError("Message content must be non-empty.", param=f"{at}content")
         return [TextPart(Text(params.content))]
-    parts: list[TextPart | ImageFilePart | ImageUrlPart | RefusalPart] = []
+    parts: list[Part] = []
     for index, part in enumerate(params.content):
         where = f"{at}content[{index}]"
         match part:

@@ -1,10 +1,10 @@
 -- What adds or deletes messages holds the thread first, so that nobody else looks for its end meanwhile.
 -- name: hold_thread [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select deleted_seq from threads where thread_id = :thread_id and project_id = :project_id
+select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id
 
 -- name: hold_thread [postgres]
-select deleted_seq from threads where thread_id = :thread_id and project_id = :project_id for no key update
+select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id for no key update
 
 -- Behind the last message, and behind any deleted one: a number is never used twice.
 -- name: append_message

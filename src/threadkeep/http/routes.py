@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from threadkeep import messages, threads
 from threadkeep.http.endpoint import Endpoint, Route
-from threadkeep.messages import Message, MessageCreateParams, MessageDeleted, MessageListParams, MessageUpdateParams
+from threadkeep.messages import Message, MessageAddParams, MessageDeleted, MessageListParams, MessageUpdateParams
 from threadkeep.pages import Page
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 
@@ -21,7 +21,7 @@ ROUTES = (
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
     Route("POST", "/threads/{thread_id}", threads.update, "Modify thread", body=ThreadUpdateParams, result=Thread),
     Route("DELETE", "/threads/{thread_id}", threads.delete, "Delete thread", result=ThreadDeleted),
-    Route("POST", MESSAGES, messages.create, "Create message", body=MessageCreateParams, result=Message),
+    Route("POST", MESSAGES, messages.create, "Create message", body=MessageAddParams, result=Message),
     Route("GET", MESSAGES, messages.list_, "List messages", query=MessageListParams, result=Page[Message]),
     Route("GET", MESSAGE, messages.retrieve, "Retrieve message", result=Message),
     Route("POST", MESSAGE, messages.update, "Modify message", body=MessageUpdateParams, result=Message),

@@ -31,7 +31,8 @@ create unique index assistants_by_seq on assistants (project_id, seq)
 
 -- `fence` grows whenever a run changes hands: who holds the number may write, who held an older one may not.
 -- `wake_at` is when somebody must look at the run (milliseconds): a queued one at once, one that is carried out when its
--- lease ends, one that waits for its client when it expires, a finished one when its events may go.
+-- lease ends, one that waits for its client when it expires, a finished one when its events may go; null for one that
+-- is queued behind another run of its thread.
 -- `plan` is what the server remembers of a run beside the wire object.
 -- Differs on SQLite: it compares bytes without being told.
 -- name: create_runs [sqlite]
@@ -72,10 +73,15 @@ create unique index runs_by_seq on runs (thread_id, seq)
 -- name: create_runs_due
 create index runs_due on runs (wake_at) where wake_at is not null
 
+-- Queued behind the run that holds the thread.
+-- name: create_runs_waiting
+create index runs_waiting on runs (thread_id, seq) where status = 'queued' and wake_at is null
+
 -- name: create_runs_unfinished
 create index runs_unfinished on runs (project_id, status)
 where status in ('queued', 'in_progress', 'requires_action', 'cancelling')
 
+-- `first_event` is the number of the event that told of the step.
 -- Differs on SQLite: it compares bytes without being told.
 -- name: create_run_steps [sqlite]
 create table run_steps (
@@ -83,6 +89,7 @@ create table run_steps (
     run_id text not null,
     seq bigint not null,
     step_id text not null,
+    first_event bigint not null,
     shape bigint not null,
     body text not null,
     primary key (thread_id, run_id, seq)
@@ -94,6 +101,7 @@ create table run_steps (
     run_id text collate "C" not null,
     seq bigint not null,
     step_id text collate "C" not null,
+    first_event bigint not null,
     shape bigint not null,
     body text not null,
     primary key (thread_id, run_id, seq)

@@ -1,0 +1,303 @@
+"""The event log of runs: every event a follower is sent, numbered from 1 in each run, durable before anyone sees it.
+
+An *entry* is one row of the log: the ready-to-send frames of the events that were committed together. Followers on the
+process that appends are fed from memory. Followers elsewhere, and those that come back, read the log; one task looks
+for news of all runs that are followed here, often while there is some and seldom while there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from threadkeep.errors import APIError
+from threadkeep.store import queries
+from threadkeep.store.interface import Store, Transaction
+
+log = logging.getLogger(__name__)
+sql = queries.load("events")
+
+# An event's name and its data, one line of JSON.
+Event: TypeAlias = tuple[str, bytes]
+Key: TypeAlias = tuple[str, str]
+
+# A status in which a run is over, and one in which it may also wait for its client: there streams end.
+OVER = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
+RESTING = OVER | {"requires_action"}
+READ_AT_ONCE = 200
+# What is kept in memory of a followed run; a follower that is further behind reads the log.
+KEPT_CHARACTERS = 32 * 1024
+LOOK_AFTER_S = 0.02
+LOOK_AT_LEAST_EVERY_S = 0.25
+SLOWER = 1.4
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Entry(Struct):
+    """One row of the log. `status` is the run's after it, None where the row does not change it."""
+
+    seq: int
+    last_seq: int
+    status: str | None
+    frames: str
+
+    def after(self, cursor: int) -> str:
+        """The frames of the events behind number `cursor`."""
+        if cursor < self.seq:
+            return self.frames
+        return "".join(f"{frame}\n\n" for frame in self.frames.split("\n\n")[cursor - self.seq + 1 : -1])
+
+
+def frame(seq: int, event: Event) -> str:
+    """One event as it is sent."""
+    name, data = event
+    return f"id: {seq}\nevent: {name}\ndata: {data.decode()}\n\n"
+
+
+def done(seq: int) -> str:
+    """The last frame of a stream; it repeats the number of the last event."""
+    return f"id: {seq}\nevent: done\ndata: [DONE]\n\n"
+
+
+def entry(seq: int, events: Sequence[Event], status: str | None = None) -> Entry:
+    """The entry of `events`, of which the first has number `seq`."""
+    frames = "".join([frame(number, event) for number, event in enumerate(events, start=seq)])
+    return Entry(seq, seq + len(events) - 1, status, frames)
+
+
+def last_seq(tx: Transaction, thread_id: str, run_id: str) -> int:
+    """The number of the run's last event; 0 when there is none."""
+    row = tx.one(sql.find_last_seq, thread_id=thread_id, run_id=run_id)
+    return int(row[0]) if row else 0
+
+
+def append(tx: Transaction, thread_id: str, run_id: str, events: Sequence[Event], status: str | None) -> Entry:
+    """Appends events in a unit that holds the run; to be published once the unit is committed."""
+    appended = entry(last_seq(tx, thread_id, run_id) + 1, events, status)
+    tx.run(sql.append_events, **row(thread_id, run_id, appended))
+    return appended
+
+
+def row(thread_id: str, run_id: str, appended: Entry) -> dict[str, object]:
+    """The parameters of the statement that appends."""
+    return {"thread_id": thread_id, "run_id": run_id, **msgspec.structs.asdict(appended)}
+
+
+def read(tx: Transaction, thread_id: str, run_id: str, after: int, limit: int = READ_AT_ONCE) -> list[Entry]:
+    """The entries with events behind number `after`, oldest first."""
+    rows = tx.all(sql.list_events, thread_id=thread_id, run_id=run_id, after=after, limit=limit)
+    return [Entry(*row) for row in rows]
+
+
+class Channel:
+    """A run that somebody on this process follows: its newest entries, and who waits for the next."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        # The number of the newest event that is known here.
+        self.last_seq = 0
+        self._entries: deque[Entry] = deque()
+        self._characters = 0
+        self._change: asyncio.Future[None] | None = None
+        self._change_of_status: asyncio.Future[None] | None = None
+        # When the log is looked at for it, by the loop's clock, and how long after that again.
+        self.look_at = 0.0
+        self.pause_s = LOOK_AFTER_S
+
+    def publish(self, entry: Entry) -> None:
+        """A committed entry; one that is known already is passed over."""
+        if entry.seq <= self.last_seq:
+            return
+        if entry.seq != self.last_seq + 1:
+            self._entries.clear()
+            self._characters = 0
+        self.last_seq = entry.last_seq
+        self._entries.append(entry)
+        self._characters += len(entry.frames)
+        while self._characters > KEPT_CHARACTERS and len(self._entries) > 1:
+            self._characters -= len(self._entries.popleft().frames)
+        for future in (self._change, self._change_of_status if entry.status else None):
+            if future and not future.done():
+                future.set_result(None)
+
+    def reach(self, seq: int) -> None:
+        """Events up to number `seq` need not be told any more."""
+        if seq > self.last_seq:
+            self.last_seq = seq
+            self._entries.clear()
+            self._characters = 0
+
+    def since(self, cursor: int) -> list[Entry] | None:
+        """The entries behind `cursor`; None when memory does not reach back that far."""
+        if cursor >= self.last_seq:
+            return []
+        if not self._entries or self._entries[0].seq > cursor + 1:
+            return None
+        return [entry for entry in self._entries if entry.last_seq > cursor]
+
+    async def change(self) -> None:
+        """Returns when there is a new entry."""
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        # Several may wait for it, and one of them may give up.
+        await asyncio.shield(self._change)
+
+    async def change_of_status(self) -> None:
+        """Returns when there is a new entry that changes the run's status."""
+        if self._change_of_status is None or self._change_of_status.done():
+            self._change_of_status = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._change_of_status)
+
+
+class EventLog:
+    """What happens to runs, told to those on this process who follow them.
+
+    `is_shared`: other processes append to the same log.
+    """
+
+    def __init__(self, store: Store, *, is_shared: bool) -> None:
+        self._store = store
+        self._is_shared = is_shared
+        self._channels: dict[Key, Channel] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def followed(self) -> int:
+        """How many runs are followed here."""
+        return len(self._channels)
+
+    def publish(self, thread_id: str, run_id: str, *entries: Entry) -> None:
+        """Tells the followers of a run about entries that are committed."""
+        channel = self._channels.get((thread_id, run_id))
+        if channel is None:
+            return
+        for entry in entries:
+            channel.publish(entry)
+        if self._is_shared:
+            # Fed from memory: what another process may add can wait a little.
+            channel.pause_s = LOOK_AT_LEAST_EVERY_S
+            channel.look_at = asyncio.get_running_loop().time() + LOOK_AT_LEAST_EVERY_S
+
+    def open(self, thread_id: str, run_id: str) -> Channel:
+        """The run's channel; until it is closed, nothing that is appended is missed."""
+        channel = self._channels.setdefault((thread_id, run_id), Channel())
+        channel.users += 1
+        if self._is_shared and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look_for_news())
+        return channel
+
+    def close(self, thread_id: str, run_id: str) -> None:
+        """Gives a channel back."""
+        channel = self._channels[thread_id, run_id]
+        channel.users -= 1
+        if not channel.users:
+            del self._channels[thread_id, run_id]
+
+    async def wait(self, thread_id: str, run_id: str, is_reached: Callable[[str | None], bool]) -> None:
+        """Returns once the run's status is one for which `is_reached`; None stands for a run that is gone."""
+        channel = self.open(thread_id, run_id)
+        try:
+            while True:
+                row = await self._store.one(sql.find_status, thread_id=thread_id, run_id=run_id)
+                status, last_seq = row or (None, 0)
+                if is_reached(status):
+                    return
+                channel.reach(last_seq)
+                await channel.change_of_status()
+        finally:
+            self.close(thread_id, run_id)
+
+    def follow(self, thread_id: str, run_id: str, after: int, status: str) -> Follower:
+        """The run's entries behind event `after`. `status` is the run's, read before or together with this."""
+        return Follower(self, thread_id, run_id, after, status)
+
+    async def read(self, thread_id: str, run_id: str, after: int) -> list[Entry]:
+        """Entries that are in the database, oldest first."""
+        return await self._store.read(lambda tx: read(tx, thread_id, run_id, after))
+
+    async def _look_for_news(self) -> None:
+        """Reads what other processes appended to the runs that are followed here."""
+        loop = asyncio.get_running_loop()
+        while self._channels:
+            await asyncio.sleep(LOOK_AFTER_S)
+            now = loop.time()
+            due = {key: channel for key, channel in self._channels.items() if channel.look_at <= now}
+            try:
+                found = await self._news_of(due) if due else {}
+            except APIError as error:
+                log.warning("cannot look for news of followed runs, will try again: %s", error)
+                continue
+            for key, channel in due.items():
+                entries = found.get(key, ())
+                for entry in entries:
+                    channel.publish(entry)
+                channel.pause_s = LOOK_AFTER_S if entries else min(channel.pause_s * SLOWER, LOOK_AT_LEAST_EVERY_S)
+                channel.look_at = loop.time() + channel.pause_s
+
+    async def _news_of(self, channels: dict[Key, Channel]) -> dict[Key, list[Entry]]:
+        followed = _encode([(*key, channel.last_seq) for key, channel in channels.items()]).decode()
+        rows = await self._store.read(
+            lambda tx: tx.all(sql.list_events_of_followed, followed=followed, limit=READ_AT_ONCE)
+        )
+        found: dict[Key, list[Entry]] = {}
+        for thread_id, run_id, *values in rows:
+            found.setdefault((thread_id, run_id), []).append(Entry(*values))
+        return found
+
+
+class Follower:
+    """Gives a run's entries as they come, until the run rests. Misses nothing from the moment it is made."""
+
+    def __init__(self, log: EventLog, thread_id: str, run_id: str, after: int, status: str) -> None:
+        self._log = log
+        self._key = (thread_id, run_id)
+        self._channel = log.open(thread_id, run_id)
+        self._has_read = False
+        self._is_open = True
+        self._waiting: deque[Entry] = deque()
+        self.cursor = after
+        self.status = status
+
+    def __aiter__(self) -> Follower:
+        return self
+
+    async def __anext__(self) -> str:
+        """The frames of the next entry."""
+        while not self._waiting:
+            if self._has_read and self.cursor >= self._channel.last_seq:
+                if self.status in RESTING:
+                    await self.aclose()
+                    raise StopAsyncIteration
+                await self._channel.change()
+            self._waiting.extend(await self._next())
+        entry = self._waiting.popleft()
+        frames = entry.after(self.cursor)
+        self.cursor = entry.last_seq
+        self.status = entry.status or self.status
+        return frames
+
+    async def aclose(self) -> None:
+        """Stops following."""
+        if self._is_open:
+            self._is_open = False
+            self._log.close(*self._key)
+
+    async def _next(self) -> list[Entry]:
+        entries = self._channel.since(self.cursor)
+        if entries:
+            self._has_read = True
+        elif entries is None or not self._has_read:
+            entries = await self._log.read(*self._key, self.cursor)
+            self._has_read = len(entries) < READ_AT_ONCE
+            if not entries:
+                # What memory knows of and the log has lost will not come any more.
+                self.cursor = max(self.cursor, self._channel.last_seq)
+            self._channel.reach(entries[-1].last_seq if entries else self.cursor)
+        return entries

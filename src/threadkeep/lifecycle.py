@@ -1,0 +1,379 @@
+"""The life of a run: which status follows which, what each sets, and how a change reaches the database.
+
+    queued ── in_progress ── completed | incomplete | failed | expired
+                 │   ▲
+                 ▼   │ (tool outputs: back to queued first)
+           requires_action ── expired
+    queued, in_progress, requires_action ── cancelling ── cancelled
+
+Every change is part of a unit of work that holds the run's row and its thread's, and appends the event that tells of it.
+Who carries a run out owns its *fence*, a number that grows whenever the run changes hands; a write under an older number
+is refused. So a process that was frozen, cut off or overtaken can do no harm.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from threadkeep import drafts, events, messages, run_steps
+from threadkeep.events import Entry, Event
+from threadkeep.messages import IncompleteDetails, Message
+from threadkeep.run_steps import FunctionCall, LastError, MessageCreation, StepStatus, Usage
+from threadkeep.store import queries
+from threadkeep.store.interface import Transaction
+from threadkeep.tools import ReasoningEffort, ResponseFormat, Tool, ToolChoice
+
+sql = queries.load("lifecycle")
+
+SHAPE = 1
+
+Status: TypeAlias = Literal[
+    "queued",
+    "in_progress",
+    "requires_action",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "completed",
+    "incomplete",
+    "expired",
+]
+MAY_FOLLOW: dict[str, frozenset[str]] = {
+    "queued": frozenset({"in_progress", "cancelling", "expired", "failed"}),
+    "in_progress": frozenset({"requires_action", "cancelling", "completed", "incomplete", "failed", "expired"}),
+    "requires_action": frozenset({"queued", "cancelling", "expired"}),
+    "cancelling": frozenset({"cancelled"}),
+}
+ACTIVE = frozenset(MAY_FOLLOW)
+CANCELLABLE = ACTIVE - {"cancelling"}
+# What becomes of an open step and of an open message when the run ends without them.
+_STEP_ENDS: dict[str, StepStatus] = {"cancelled": "cancelled", "expired": "expired"}
+_MESSAGE_ENDS: dict[str, Literal["run_cancelled", "run_expired", "run_failed"]] = {
+    "cancelled": "run_cancelled",
+    "expired": "run_expired",
+}
+
+
+class TruncationStrategy(Struct, kw_only=True):
+    """How a thread is cut to what the model can take."""
+
+    type: Literal["auto", "last_messages"] = "auto"
+    last_messages: Annotated[int, Meta(ge=1)] | None = None
+
+
+class SubmitToolOutputs(Struct):
+    """The calls whose outputs are awaited."""
+
+    tool_calls: list[FunctionCall]
+
+
+class RequiredAction(Struct):
+    """What the client must do for the run to go on."""
+
+    submit_tool_outputs: SubmitToolOutputs
+    type: Literal["submit_tool_outputs"] = "submit_tool_outputs"
+
+
+class RunIncompleteDetails(Struct):
+    """Why a run has no end."""
+
+    reason: Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"]
+
+
+class Run(Struct, kw_only=True):
+    """A run, as it is sent and as it is stored. It copies what it needs of its assistant."""
+
+    id: str
+    object: Literal["thread.run"] = "thread.run"
+    created_at: int
+    assistant_id: str
+    thread_id: str
+    status: Status = "queued"
+    started_at: int | None = None
+    expires_at: int | None = None
+    cancelled_at: int | None = None
+    failed_at: int | None = None
+    completed_at: int | None = None
+    required_action: RequiredAction | None = None
+    last_error: LastError | None = None
+    model: str
+    instructions: str | None = None
+    tools: list[Tool] = []
+    tool_resources: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    temperature: float | None = 1.0
+    top_p: float | None = 1.0
+    reasoning_effort: ReasoningEffort | None = None
+    max_completion_tokens: int | None = None
+    max_prompt_tokens: int | None = None
+    truncation_strategy: TruncationStrategy = msgspec.field(default_factory=TruncationStrategy)
+    incomplete_details: RunIncompleteDetails | None = None
+    usage: Usage | None = None
+    response_format: ResponseFormat = "auto"
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+
+
+class Plan(Struct, kw_only=True, omit_defaults=True):
+    """What the server remembers of a run beside the wire object.
+
+    The context is the thread up to the message numbered `context_to`, the run's own additional messages (those from
+    `own_from` to `own_to`) at its end. `spent` is what all turns used, `turn` what the open tool step used.
+    """
+
+    context_to: int = 0
+    own_from: int = 0
+    own_to: int = 0
+    spent: Usage = msgspec.field(default_factory=Usage)
+    turn: Usage | None = None
+    # Its owner stopped in good order: the next one is not a further attempt.
+    is_handed_over: bool = False
+
+
+class HeldRun(Struct, kw_only=True):
+    """A run that this unit of work holds, with its thread."""
+
+    run: Run
+    plan: Plan
+    project_id: str
+    seq: int
+    fence: int
+    attempt: int
+    wake_at: int | None
+    # The thread's; what adds a message needs it.
+    deleted_seq: int
+
+
+class FenceLostError(Exception):
+    """The run has changed hands, is over or is gone: who asked must drop it."""
+
+
+decode = msgspec.json.Decoder(Run).decode
+encode = msgspec.json.Encoder().encode
+_decode_plan = msgspec.json.Decoder(Plan).decode
+
+
+def enter(
+    run: Run,
+    status: Status,
+    now: int,
+    *,
+    action: RequiredAction | None = None,
+    error: LastError | None = None,
+    reason: Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"] | None = None,
+) -> None:
+    """Gives `run` the status, with all that goes with it. `now` is in seconds."""
+    if status not in MAY_FOLLOW.get(run.status, ()):
+        raise AssertionError(f"{status} cannot follow {run.status}")
+    run.status = status
+    run.required_action = action
+    match status:
+        case "in_progress":
+            run.started_at = now
+        case "completed":
+            run.completed_at = now
+        case "incomplete":
+            run.completed_at = now
+            run.incomplete_details = RunIncompleteDetails(reason) if reason else None
+        case "failed":
+            run.failed_at = now
+            run.last_error = error
+        case "cancelled":
+            run.cancelled_at = now
+    if status not in ACTIVE and status != "expired":
+        run.expires_at = None
+
+
+def hold(tx: Transaction, thread_id: str, run_id: str, *, fence: int | None = None) -> HeldRun:
+    """The run, held until the unit ends. Raises `FenceLostError` when it is gone or no longer under `fence`."""
+    row = tx.one(sql.hold_run, thread_id=thread_id, run_id=run_id)
+    if row is None or fence not in (None, row[3]):
+        raise FenceLostError
+    return HeldRun(
+        deleted_seq=row[0],
+        project_id=row[1],
+        seq=row[2],
+        fence=row[3],
+        attempt=row[4],
+        wake_at=row[5],
+        run=decode(row[6]),
+        plan=_decode_plan(row[7]),
+    )
+
+
+def insert(tx: Transaction, held: HeldRun) -> None:
+    """Stores a new run."""
+    tx.run(sql.insert_run, project_id=held.project_id, seq=held.seq, **_row(held))
+
+
+def save(tx: Transaction, held: HeldRun) -> None:
+    """Stores what has changed of a held run."""
+    tx.run(sql.update_run, **_row(held))
+
+
+def _row(held: HeldRun) -> dict[str, object]:
+    return {
+        "thread_id": held.run.thread_id,
+        "run_id": held.run.id,
+        "status": held.run.status,
+        "fence": held.fence,
+        "attempt": held.attempt,
+        "wake_at": held.wake_at,
+        "shape": SHAPE,
+        "body": encode(held.run).decode(),
+        "plan": encode(held.plan).decode(),
+    }
+
+
+def event(run: Run) -> Event:
+    """The event that tells of the run's status."""
+    return f"thread.run.{run.status}", encode(run)
+
+
+def step_event(step: run_steps.RunStep, name: str = "") -> Event:
+    """The event that tells of the step's status, or the one that is named."""
+    return f"thread.run.step.{name or step.status}", encode(step)
+
+
+def message_event(message: Message, name: str = "") -> Event:
+    """The event that tells of the message's status, or the one that is named."""
+    return f"thread.message.{name or message.status}", encode(message)
+
+
+def claim(tx: Transaction, held: HeldRun, now: int, lease_until: int, lifetime_s: int) -> Entry:
+    """A queued run gets an owner; `held.fence` is theirs."""
+    if held.run.expires_at is None:
+        # It waited behind another: its time begins now, and what that one said belongs to its context.
+        held.run.expires_at = now + lifetime_s
+        held.plan.context_to = message_end(tx, held.run.thread_id)
+    enter(held.run, "in_progress", now)
+    return _change_hands(tx, held, lease_until)
+
+
+def request_action(
+    tx: Transaction, held: HeldRun, now: int, calls: list[FunctionCall], usage: Usage, before: list[Event]
+) -> Entry:
+    """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
+    enter(held.run, "requires_action", now, action=RequiredAction(SubmitToolOutputs(calls)))
+    held.plan.turn = usage
+    assert held.run.expires_at is not None
+    return _change_hands(tx, held, held.run.expires_at * 1000, before)
+
+
+def requeue(tx: Transaction, held: HeldRun, now: int, now_ms: int, outputs: dict[str, str]) -> Entry:
+    """The client's outputs, by call id, are in: the step is complete and the run waits for an owner again."""
+    numbered = run_steps.last(tx, held.run.thread_id, held.run.id)
+    assert numbered is not None
+    assert isinstance(numbered.step.step_details, run_steps.ToolCalls)
+    for call in numbered.step.step_details.tool_calls:
+        call.function.output = outputs[call.id]
+    run_steps.finish(numbered.step, "completed", now)
+    numbered.step.usage, held.plan.turn = held.plan.turn, None
+    tx.run_all([run_steps.change(numbered.step, numbered.seq)])
+    enter(held.run, "queued", now)
+    return _change_hands(tx, held, now_ms, [step_event(numbered.step)])
+
+
+def begin_cancelling(tx: Transaction, held: HeldRun, now: int, now_ms: int) -> Entry:
+    """Nobody may go on with the run; whoever comes first ends it."""
+    enter(held.run, "cancelling", now)
+    return _change_hands(tx, held, now_ms)
+
+
+def end(
+    tx: Transaction,
+    held: HeldRun,
+    status: Literal["completed", "incomplete", "failed", "cancelled", "expired"],
+    now: int,
+    events_until: int,
+    *,
+    before: list[Event] | None = None,
+    error: LastError | None = None,
+    reason: Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"] | None = None,
+) -> Entry:
+    """The run is over, its thread free or given to the next run that waits.
+
+    What is still open is closed first. `before` are events that come ahead of the run's own; `events_until`
+    (milliseconds) is when the run's events may be forgotten.
+    """
+    closing = [*(before or ()), *_close(tx, held, now, status, error)]
+    enter(held.run, status, now, error=error, reason=reason)
+    held.run.usage = held.plan.spent
+    appended = _change_hands(tx, held, events_until, closing)
+    _release(tx, held)
+    return appended
+
+
+def take_over(tx: Transaction, held: HeldRun, now: int, lease_until: int) -> list[Entry]:
+    """A run whose owner is gone gets another; the turn that was under way is closed and will start again."""
+    error = LastError("server_error", "The process that carried out this step stopped; the step is done again.")
+    closing = _close(tx, held, now, "failed", error)
+    held.attempt += not held.plan.is_handed_over
+    held.plan.is_handed_over = False
+    held.fence += 1
+    held.wake_at = lease_until
+    save(tx, held)
+    return [events.append(tx, held.run.thread_id, held.run.id, closing, None)] if closing else []
+
+
+def message_end(tx: Transaction, thread_id: str) -> int:
+    """The number of the thread's last message; 0 when there is none."""
+    row = tx.one(sql.find_message_end, thread_id=thread_id)
+    return int(row[0]) if row else 0
+
+
+def _change_hands(tx: Transaction, held: HeldRun, wake_at: int, before: list[Event] | None = None) -> Entry:
+    """Stores the status the run has entered, under a new fence, with the event that tells of it."""
+    held.fence += 1
+    held.wake_at = wake_at
+    save(tx, held)
+    told = [*(before or ()), event(held.run)]
+    return events.append(tx, held.run.thread_id, held.run.id, told, held.run.status)
+
+
+def _release(tx: Transaction, held: HeldRun) -> None:
+    run = held.run
+    row = tx.one(sql.find_waiting_run, thread_id=run.thread_id)
+    next_run_id = row[0] if row else None
+    released = tx.run(sql.release_thread, thread_id=run.thread_id, run_id=run.id, next_run_id=next_run_id)
+    if released and next_run_id:
+        following = hold(tx, run.thread_id, next_run_id)
+        # Due at once; its time begins when it is claimed.
+        following.wake_at = 0
+        save(tx, following)
+
+
+def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastError | None) -> list[Event]:
+    """Ends the step and the message that are still open, with what followers have seen of them."""
+    numbered = run_steps.last(tx, held.run.thread_id, held.run.id)
+    if numbered is None or numbered.step.status != "in_progress":
+        return []
+    step, told = numbered.step, []
+    if isinstance(step.step_details, MessageCreation):
+        message = messages.take(tx, step.thread_id, step.step_details.message_creation.message_id)
+        # It may have been deleted meanwhile.
+        if message is not None:
+            message.content = _content_seen(tx, held.run, message.id, numbered.first_event)
+            message.status = "incomplete"
+            message.incomplete_at = now
+            message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
+            tx.run_all([messages.change(message)])
+            told.append(message_event(message))
+    run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, error=error)
+    step.usage, held.plan.turn = held.plan.turn, None
+    tx.run_all([run_steps.change(step, numbered.seq)])
+    return [*told, step_event(step)]
+
+
+def _content_seen(tx: Transaction, run: Run, message_id: str, first_event: int) -> list[messages.Part]:
+    """The message as far as its deltas are in the log."""
+    content = drafts.Draft(message_id)
+    after = first_event
+    while entries := events.read(tx, run.thread_id, run.id, after):
+        for entry in entries:
+            content.add_deltas(entry.frames)
+        after = entries[-1].last_seq
+    return content.parts()
