@@ -1,10 +1,12 @@
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
-CREATE INDEX deleted_threads_unfinished on deleted_threads (thread_id) where messages_left = 1;
-
 CREATE INDEX messages_by_run on messages (thread_id, run_id, seq) where run_id is not null and body is not null;
 
+CREATE INDEX messages_deleted on messages (thread_id) where body is null;
+
 CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
+
+CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
 
 CREATE TABLE api_keys (
     key_id text primary key,
@@ -20,9 +22,8 @@ CREATE TABLE deleted_threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
-    deleted_at bigint not null,
-    messages_left bigint not null
-);
+    deleted_at bigint not null
+) without rowid;
 
 CREATE TABLE messages (
     thread_id text not null,
@@ -63,11 +64,12 @@ CREATE TABLE threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
+    deleted_at bigint,
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
 ) without rowid;
 
-CREATE UNIQUE INDEX messages_by_id on messages (thread_id, message_id);
+CREATE UNIQUE INDEX messages_by_id on messages (message_id, thread_id);
 
 CREATE UNIQUE INDEX messages_by_seq on messages (thread_id, seq) where body is not null;
