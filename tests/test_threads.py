@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import openai
 import pytest
+
+from threadkeep import threads
+from threadkeep.store import queries
+
+
+def sweep(server):
+    """Removes what deleted threads left, as the server does by itself soon after."""
+    while server.run(threads.sweep(server.app.store, int(time.time()))):
+        pass
 
 
 def list_threads(client, **query):
@@ -103,6 +114,21 @@ def test_modify_replaces_the_resources_of_the_named_tool_only(client):
         "code_interpreter": {"file_ids": ["file-b"]},
         "file_search": {"vector_store_ids": ["vs_a"]},
     }
+
+
+def test_every_query_that_looks_for_a_thread_passes_over_deleted_ones():
+    # These know that the thread is there, or are about what deleted threads leave.
+    others = {"update_thread", "remember_deleted_message", "remove_thread", "locate_thread"}
+    looking = re.compile(r"\b(from|join|update) threads\b")
+    nouns = [file.stem for file in Path(threads.__file__).parent.glob("*.sql")]
+    found = {
+        query.name: "deleted_at" in text
+        for noun in nouns
+        for query in queries.load(noun)
+        for text in (query.sqlite, query.postgres)
+        if looking.search(text)
+    }
+    assert {name for name, passes_over in found.items() if not passes_over} == others
 
 
 def test_a_deleted_thread_is_gone_with_its_messages(client):
@@ -231,6 +257,12 @@ class TestList:
         client.beta.threads.delete(ids[1])
         assert [t["id"] for t in list_threads(client, after=ids[1])["data"]] == ids[2:]
         assert [t["id"] for t in list_threads(client, before=ids[1])["data"]] == ids[:1]
+
+    def test_a_cursor_at_a_removed_thread_still_works(self, client, server):
+        ids = [client.beta.threads.create().id for _ in range(3)]
+        client.beta.threads.delete(ids[1])
+        sweep(server)
+        assert [t["id"] for t in list_threads(client, after=ids[1], order="asc")["data"]] == ids[2:]
 
     def test_an_unknown_cursor_is_a_404(self, client):
         with pytest.raises(openai.NotFoundError, match="No thread found with id 'thread_nowhere'"):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # Between looks for deleted threads that left rows behind; a slice of work follows the other at once.
 SWEEP_EVERY_S = 1.0
+LAST_SWEEP_S = 2.0
 
 
 class Threadkeep:
@@ -63,6 +64,7 @@ class Threadkeep:
             finally:
                 sweeping.cancel()
                 await asyncio.wait([sweeping])
+                await self._sweep_last()
                 await self.authenticator.stop()
                 if self._request_log:
                     self._request_log.write()
@@ -71,13 +73,20 @@ class Threadkeep:
 
     async def _sweep(self) -> None:
         while True:
-            try:
-                more = await threads.sweep(self.store, int(self._clock()))
-            except APIError as error:
-                log.warning("cannot remove what deleted threads left, will try again: %s", error)
-                more = False
-            except Exception:
-                log.exception("cannot remove what deleted threads left, will try again")
-                more = False
-            if not more:
+            if not await self._sweep_some():
                 await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def _sweep_last(self) -> None:
+        """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
+        until = time.monotonic() + LAST_SWEEP_S
+        while time.monotonic() < until and await self._sweep_some():
+            pass
+
+    async def _sweep_some(self) -> bool:
+        try:
+            return await threads.sweep(self.store, int(self._clock()))
+        except APIError as error:
+            log.warning("cannot remove what deleted threads left, will try again: %s", error)
+        except Exception:
+            log.exception("cannot remove what deleted threads left, will try again")
+        return False

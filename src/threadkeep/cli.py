@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, projects
+from threadkeep import __version__, projects, threads
 from threadkeep.context import Context
 from threadkeep.errors import APIError, StartupError
 from threadkeep.http import api
@@ -24,7 +24,7 @@ from threadkeep.http.routes import RouteTable
 from threadkeep.ids import IdSource
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
-from threadkeep.store.interface import Store
+from threadkeep.store.interface import Store, Transaction
 
 T = TypeVar("T")
 
@@ -159,8 +159,14 @@ def _migrate(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> N
 
 def _backup(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     _refuse_shared(settings, "pg_dump, which takes a consistent copy while others read and write")
-    backups.copy(sqlite_path(settings.database), arguments.file)
+    backups.copy(sqlite_path(settings.database), arguments.file, _finish_deletions)
     print(f"wrote {arguments.file}")
+
+
+def _finish_deletions(copy: Transaction) -> None:
+    """What the server has not removed yet must not live on in copies. One for an upgrade may have an older schema."""
+    if migrate.version(copy) == migrate.LATEST:
+        threads.finish_deletions(copy)
 
 
 def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -348,17 +348,14 @@ def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
     ]
 
 
-def removal(thread_id: str, *, few: bool) -> Change:
-    """What removes a deleted thread's messages: all of them at once if there are `few`, otherwise a slice."""
-    if few:
-        # Half the price of choosing the rows first.
-        return sql.remove_all_messages, {"thread_id": thread_id}
-    return sql.remove_messages, {"thread_id": thread_id, "limit": REMOVED_AT_ONCE}
+def removal(thread_id: str) -> Change:
+    """What removes all messages of a deleted thread that has few; half the price of choosing the rows first."""
+    return sql.remove_all_messages, {"thread_id": thread_id}
 
 
-def remove_slice(tx: Transaction, thread_id: str) -> bool:
-    """Removes a slice of a deleted thread's messages; gives whether there may be more."""
-    return tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
+def remove_slice(tx: Transaction, thread_id: str) -> None:
+    """Removes `REMOVED_AT_ONCE` messages of a deleted thread that has more."""
+    tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE)
 
 
 def _row(message: Message, body: bytes) -> dict[str, object]:

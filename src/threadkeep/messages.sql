@@ -1,10 +1,11 @@
 -- What adds or deletes messages holds the thread first, so that nobody else looks for its end meanwhile.
 -- name: hold_thread [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id
+select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- name: hold_thread [postgres]
-select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id for no key update
+select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
+for no key update
 
 -- Behind the last message, and behind any deleted one: a number is never used twice.
 -- name: append_message
@@ -24,12 +25,12 @@ insert into messages (thread_id, seq, message_id, run_id, shape, body)
 values (:thread_id, :seq, :message_id, :run_id, :shape, :body)
 
 -- name: find_thread
-select thread_id from threads where thread_id = :thread_id and project_id = :project_id
+select thread_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- No row: no such thread. A row with null: no such message in it.
 -- name: retrieve_message
 select (select body from messages where thread_id = :thread_id and message_id = :message_id) from threads
-where thread_id = :thread_id and project_id = :project_id
+where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- name: take_message [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
@@ -64,10 +65,13 @@ select message_id, body from messages
 where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
 order by seq {direction} limit :limit
 
+-- What follows is about deleted messages too. Each half of a condition has an index of its own on SQLite.
 -- name: remove_all_messages
-delete from messages where thread_id = :thread_id
+delete from messages where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
 
 -- name: remove_messages
 delete from messages where thread_id = :thread_id and message_id in (
-    select message_id from messages where thread_id = :thread_id limit :limit
+    select message_id from messages
+    where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
+    limit :limit
 )

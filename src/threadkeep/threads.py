@@ -28,6 +28,8 @@ STRICT_MESSAGES_MAX = 32
 # How long a deleted thread's place in the list is remembered for cursors.
 REMEMBERED_S = 24 * 3600
 FORGOTTEN_AT_ONCE = 500
+# Threads that one unit of work removes, if they have few messages.
+REMOVED_AT_ONCE = 100
 FIRST_COUNT = 64
 LAST_COUNT = 4096
 
@@ -95,7 +97,7 @@ async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
     parts = [*_metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)]
 
     def under_given_id(tx: Transaction) -> None:
-        if tx.one(sql.find_unfinished_deletion, thread_id=thread_id):
+        if _remove(tx, thread_id) > messages.REMOVED_AT_ONCE:
             raise invalid.invalid_value("id", f"'{thread_id}' is still being removed, try again shortly")
         if not tx.run(sql.insert_thread, **row):
             raise invalid.invalid_value("id", f"'{thread_id}' is already in use")
@@ -173,45 +175,62 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and its messages unreachable at once; what a long one leaves is removed little by little."""
-    now = ctx.now()
-
-    def unit(tx: Transaction) -> None:
-        place = {"thread_id": thread_id, "project_id": ctx.project_id}
-        row = tx.one(sql.delete_thread, counted_max=messages.REMOVED_AT_ONCE + 1, **place)
-        if row is None:
-            raise NotFoundError.of("thread", thread_id)
-        created_at, body, counted = row
-        few = counted <= messages.REMOVED_AT_ONCE
-        remembered = {"created_at": created_at, "deleted_at": now, "messages_left": int(not few), **place}
-        thread = _decode(body)
-        gone, thread.metadata = thread.metadata, {}
-        tx.run_all(
-            [
-                *_metadata_changes(ctx.project_id, thread, gone),
-                (sql.remember_deleted_thread, remembered),
-                messages.removal(thread_id, few=few),
-            ]
-        )
-
-    await ctx.store.write(unit)
+    """Makes the thread and its messages unreachable at once; `sweep` removes them soon after."""
+    place = {"thread_id": thread_id, "project_id": ctx.project_id}
+    if not await ctx.store.run_all([(sql.delete_thread, {"deleted_at": ctx.now(), **place})]):
+        raise NotFoundError.of("thread", thread_id)
     return ThreadDeleted(id=thread_id)
 
 
 async def sweep(store: Store, now: int) -> bool:
-    """Removes a slice of what deleted threads left behind; gives whether there is more to do."""
+    """Removes some of what deleted threads left behind; gives whether there may be more to do."""
     before = now - REMEMBERED_S
     if not await store.read(lambda tx: tx.one(sql.find_sweepable, before=before)):
         return False
 
     def unit(tx: Transaction) -> None:
         tx.run(sql.forget_deleted_threads, before=before, limit=FORGOTTEN_AT_ONCE)
-        unfinished = tx.one(sql.find_next_unfinished_deletion)
-        if unfinished and not messages.remove_slice(tx, unfinished[0]):
-            tx.run(sql.finish_deletion, thread_id=unfinished[0])
+        removed = 0
+        for [thread_id] in tx.all(sql.list_leftovers, limit=REMOVED_AT_ONCE):
+            removed += _remove(tx, thread_id)
+            if removed >= messages.REMOVED_AT_ONCE:
+                break
 
     await store.write(unit)
     return True
+
+
+def finish_deletions(tx: Transaction) -> None:
+    """Removes all that deleted threads left behind, in a database that nobody else uses."""
+    for [thread_id] in tx.all(sql.list_leftovers, limit=BIGINT_MAX):
+        while _remove(tx, thread_id) > messages.REMOVED_AT_ONCE:
+            pass
+
+
+def _remove(tx: Transaction, thread_id: str) -> int:
+    """Removes a deleted thread, or a slice of its messages if there are many.
+
+    Gives how many messages it found; more than `messages.REMOVED_AT_ONCE` means that the thread is not gone yet.
+    """
+    row = tx.one(sql.take_leftover, thread_id=thread_id, counted_max=messages.REMOVED_AT_ONCE + 1)
+    if row is None:
+        return 0
+    project_id, created_at, deleted_at, body, found = row
+    if found > messages.REMOVED_AT_ONCE:
+        messages.remove_slice(tx, thread_id)
+        return int(found)
+    thread = _decode(body)
+    gone, thread.metadata = thread.metadata, {}
+    place = {"thread_id": thread_id, "project_id": project_id, "created_at": created_at, "deleted_at": deleted_at}
+    tx.run_all(
+        [
+            *_metadata_changes(project_id, thread, gone),
+            messages.removal(thread_id),
+            (sql.remember_deleted_thread, place),
+            (sql.remove_thread, {"thread_id": thread_id}),
+        ]
+    )
+    return int(found)
 
 
 def _new_id(ctx: Context, params: ThreadCreateParams) -> str:

@@ -4,48 +4,64 @@ values (:thread_id, :project_id, :created_at, 0, :shape, :body)
 on conflict (thread_id) do nothing
 
 -- name: retrieve_thread
-select body from threads where thread_id = :thread_id and project_id = :project_id
+select body from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- name: take_thread [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select created_at, body from threads where thread_id = :thread_id and project_id = :project_id
+select created_at, body from threads
+where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- name: take_thread [postgres]
-select created_at, body from threads where thread_id = :thread_id and project_id = :project_id for no key update
+select created_at, body from threads
+where thread_id = :thread_id and project_id = :project_id and deleted_at is null for no key update
 
 -- name: update_thread
 update threads set shape = :shape, body = :body where thread_id = :thread_id
 
 -- name: delete_thread
-delete from threads where thread_id = :thread_id and project_id = :project_id
-returning created_at, body, (
+update threads set deleted_at = :deleted_at
+where thread_id = :thread_id and project_id = :project_id and deleted_at is null
+
+-- In the order of their ids: neighbours are removed together, and processes that do this at once meet in no deadlock.
+-- name: list_leftovers
+select thread_id from threads where deleted_at is not null order by thread_id limit :limit
+
+-- Each half of the inner condition has an index of its own on SQLite.
+-- name: take_leftover [sqlite]
+-- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
+select project_id, created_at, deleted_at, body, (
+    select count(*) from (
+        select 1 from messages
+        where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
+        limit :counted_max
+    ) as counted
+)
+from threads where thread_id = :thread_id and deleted_at is not null
+
+-- name: take_leftover [postgres]
+select project_id, created_at, deleted_at, body, (
     select count(*) from (select 1 from messages where thread_id = :thread_id limit :counted_max) as counted
 )
+from threads where thread_id = :thread_id and deleted_at is not null for no key update
+
+-- name: remove_thread
+delete from threads where thread_id = :thread_id
 
 -- name: remember_deleted_thread
-insert into deleted_threads (thread_id, project_id, created_at, deleted_at, messages_left)
-values (:thread_id, :project_id, :created_at, :deleted_at, :messages_left)
-on conflict (thread_id) do update set project_id = excluded.project_id, created_at = excluded.created_at,
-    deleted_at = excluded.deleted_at, messages_left = excluded.messages_left
-
--- name: find_unfinished_deletion
-select thread_id from deleted_threads where thread_id = :thread_id and messages_left = 1
-
--- name: find_next_unfinished_deletion
-select thread_id from deleted_threads where messages_left = 1 limit 1
+insert into deleted_threads (thread_id, project_id, created_at, deleted_at)
+values (:thread_id, :project_id, :created_at, :deleted_at)
+on conflict (thread_id) do update
+set project_id = excluded.project_id, created_at = excluded.created_at, deleted_at = excluded.deleted_at
 
 -- name: find_sweepable
-select thread_id from deleted_threads where messages_left = 1
+select thread_id from (select thread_id from threads where deleted_at is not null limit 1) as leftover
 union all
-select thread_id from deleted_threads where deleted_at < :before and messages_left = 0
+select thread_id from deleted_threads where deleted_at < :before
 limit 1
-
--- name: finish_deletion
-update deleted_threads set messages_left = 0 where thread_id = :thread_id
 
 -- name: forget_deleted_threads
 delete from deleted_threads where thread_id in (
-    select thread_id from deleted_threads where deleted_at < :before and messages_left = 0 limit :limit
+    select thread_id from deleted_threads where deleted_at < :before limit :limit
 )
 
 -- name: insert_thread_metadata
@@ -67,6 +83,7 @@ limit 1
 select thread_id, body from threads
 where project_id = :project_id
     and (created_at, thread_id) > (:low_at, :low_id) and (created_at, thread_id) < (:high_at, :high_id)
+    and deleted_at is null
 order by created_at {direction}, thread_id {direction} limit :limit
 
 -- name: count_threads_by_metadata
@@ -79,7 +96,7 @@ select count(*) from (
 select t.thread_id, t.body from thread_metadata m cross join threads t
 where m.project_id = :project_id and m.key = :key and m.value = :value
     and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
-    and t.thread_id = m.thread_id
+    and t.thread_id = m.thread_id and t.deleted_at is null
     and not exists (
         select 1 from json_each(:others) o where not exists (
             select 1 from thread_metadata x
@@ -93,7 +110,7 @@ order by m.created_at {direction}, m.thread_id {direction} limit :limit
 select t.thread_id, t.body from thread_metadata m cross join threads t
 where m.project_id = :project_id and m.key = :key and m.value = :value
     and (m.created_at, m.thread_id) > (:low_at, :low_id) and (m.created_at, m.thread_id) < (:high_at, :high_id)
-    and t.thread_id = m.thread_id
+    and t.thread_id = m.thread_id and t.deleted_at is null
     and not exists (
         select 1 from json_array_elements(cast(:others as json)) o where not exists (
             select 1 from thread_metadata x

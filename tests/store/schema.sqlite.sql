@@ -1,17 +1,21 @@
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
-CREATE INDEX deleted_threads_unfinished on deleted_threads (thread_id) where messages_left = 1;
-
 CREATE INDEX idempotency_keys_by_time on idempotency_keys (created_at);
 
 CREATE INDEX messages_by_run on messages (thread_id, run_id, seq) where run_id is not null and body is not null;
+
+CREATE INDEX messages_deleted on messages (thread_id) where body is null;
 
 CREATE INDEX runs_due on runs (wake_at) where wake_at is not null;
 
 CREATE INDEX runs_unfinished on runs (project_id, status)
 where status in ('queued', 'in_progress', 'requires_action', 'cancelling');
 
+CREATE INDEX runs_waiting on runs (thread_id, seq) where status = 'queued' and wake_at is null;
+
 CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
+
+CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
 
 CREATE TABLE api_keys (
     key_id text primary key,
@@ -36,9 +40,8 @@ CREATE TABLE deleted_threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
-    deleted_at bigint not null,
-    messages_left bigint not null
-);
+    deleted_at bigint not null
+) without rowid;
 
 CREATE TABLE idempotency_keys (
     project_id text not null,
@@ -90,6 +93,7 @@ CREATE TABLE run_steps (
     run_id text not null,
     seq bigint not null,
     step_id text not null,
+    first_event bigint not null,
     shape bigint not null,
     body text not null,
     primary key (thread_id, run_id, seq)
@@ -123,6 +127,7 @@ CREATE TABLE threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
+    deleted_at bigint,
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
@@ -130,7 +135,7 @@ CREATE TABLE threads (
 
 CREATE UNIQUE INDEX assistants_by_seq on assistants (project_id, seq);
 
-CREATE UNIQUE INDEX messages_by_id on messages (thread_id, message_id);
+CREATE UNIQUE INDEX messages_by_id on messages (message_id, thread_id);
 
 CREATE UNIQUE INDEX messages_by_seq on messages (thread_id, seq) where body is not null;
 

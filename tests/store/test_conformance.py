@@ -49,6 +49,16 @@ def test_changes_that_go_together_are_all_there(on_store, count):
     assert on_store(work) == [f"{n:03}" for n in range(2 * count)]
 
 
+def test_changes_that_go_together_tell_how_many_rows_the_last_one_touched(on_store):
+    revoked = sql.revoke_key, {"key_id": "key_none", "revoked_at": 1}
+
+    async def work(store):
+        found = [await store.run_all(changes) for changes in ([added(1)], [added(2), revoked], [revoked, added(3)])]
+        return found, await store.write(lambda tx: [tx.run_all([revoked, added(4)]), tx.run_all([added(5), revoked])])
+
+    assert on_store(work) == ([1, 0, 1], [1, 0])
+
+
 @pytest.mark.parametrize("count", [2, 100])
 def test_of_changes_that_go_together_none_is_there_when_one_fails(on_store, count):
     changes = [*map(added, range(count - 1)), (sql.insert_project, {**added(0)[1], "name": "other"})]

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 
 from threadkeep.errors import StartupError
 from threadkeep.store import files
+from threadkeep.store.interface import Transaction
+from threadkeep.store.sqlite_reader import SqliteTransaction
 
 SIDE_FILES = ("-wal", "-shm")
 BUSY_TIMEOUT_MS = 2000
 
 
-def copy(source: Path, destination: Path) -> None:
-    """Writes a consistent, compact copy of `source` to a new file while others read and write `source`."""
+def copy(source: Path, destination: Path, finish: Callable[[Transaction], None] | None = None) -> None:
+    """Writes a consistent, compact copy of `source` to a new file while others read and write `source`.
+
+    `finish` changes the copy before it gets its name.
+    """
     if not source.is_file():
         raise StartupError(f"There is no database at {source}.")
     if destination.exists():
@@ -31,6 +38,8 @@ def copy(source: Path, destination: Path) -> None:
             connection.execute("vacuum into ?", (str(partial),))
         finally:
             connection.close()
+        if finish:
+            _change(partial, finish)
     except apsw.Error as error:
         partial.unlink(missing_ok=True)
         raise StartupError(f"Cannot copy {source} to {destination}: {error}.") from None
@@ -54,6 +63,15 @@ def restore(backup: Path, database: Path) -> Path | None:
         return _replace(database, fresh)
     finally:
         lock.release()
+
+
+def _change(path: Path, unit: Callable[[Transaction], None]) -> None:
+    """Runs `unit` on a database that nobody else uses and that is thrown away if this fails."""
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.pragma("journal_mode", "memory")
+        connection.pragma("secure_delete", True)
+        with connection:
+            unit(SqliteTransaction(connection))
 
 
 def _partial(destination: Path) -> Path:

@@ -32,8 +32,11 @@ class Transaction(Protocol):
     def run(self, query: Query, **parameters: Any) -> int:
         """Runs a change; gives the number of rows it touched."""
 
-    def run_all(self, changes: Sequence[Change]) -> None:
-        """Runs changes of which none needs to see what another did: on PostgreSQL in one statement."""
+    def run_all(self, changes: Sequence[Change]) -> int:
+        """Runs changes of which none needs to see what another did: on PostgreSQL in one statement.
+
+        Gives the number of rows that the last one touched.
+        """
 
 
 class Store(Protocol):
@@ -60,7 +63,7 @@ class Store(Protocol):
         Raises `OverloadedError` when too many writes wait, `StorageUnavailableError` when the database cannot take it.
         """
 
-    async def run_all(self, changes: Sequence[Change]) -> None:
+    async def run_all(self, changes: Sequence[Change]) -> int:
         """All of the changes or none: what `write` with `tx.run_all` does, for less."""
 
     async def migrate(self) -> list[str]:

@@ -17,6 +17,7 @@ from threadkeep.store.interface import Store, Transaction
 from threadkeep.store.queries import Query
 
 sql = queries.load("store/migrate")
+NOTHING = "select 1"
 _FILE = re.compile(r"(?P<version>\d{4})_(?P<name>\w+)\.sql")
 _COMPATIBLE_FROM = re.compile(r"^-- compatible-from: (\d+)$", re.MULTILINE)
 
@@ -53,9 +54,9 @@ def _load() -> tuple[Migration, ...]:
         text = file.read_text(encoding="utf-8")
         version = int(match["version"])
         compatible = _COMPATIBLE_FROM.search(text)
-        # A statement that only one database needs is empty for the other.
+        # What only one database needs does nothing on the other.
         statements = tuple(
-            Query(name, variants.get("sqlite", ""), variants.get("postgres", ""))
+            Query(name, variants.get("sqlite", NOTHING), variants.get("postgres", NOTHING))
             for name, variants in queries.parse(text).items()
         )
         compatible_from = int(compatible[1]) if compatible else version

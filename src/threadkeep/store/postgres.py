@@ -84,14 +84,14 @@ class PostgresTransaction:
 
     def run(self, query: Query, **parameters: Any) -> int:
         sql, names = _positional(query)
-        status: str = _wait(self._connection.execute(sql, *map(parameters.__getitem__, names)))
-        count = status.rpartition(" ")[2]
-        return int(count) if count.isdigit() else 0
+        return _touched(_wait(self._connection.execute(sql, *map(parameters.__getitem__, names))))
 
-    def run_all(self, changes: Sequence[Change]) -> None:
+    def run_all(self, changes: Sequence[Change]) -> int:
+        touched = 0
         for some in _batches(changes):
             sql, arguments = _together(some)
-            _wait(self._connection.execute(sql, *arguments))
+            touched = _touched(_wait(self._connection.execute(sql, *arguments)))
+        return touched
 
 
 class PostgresStore:
@@ -152,11 +152,10 @@ class PostgresStore:
         finally:
             self._writes -= 1
 
-    async def run_all(self, changes: Sequence[Change]) -> None:
+    async def run_all(self, changes: Sequence[Change]) -> int:
         if len(changes) > TOGETHER_MAX:
-            await self.write(lambda tx: tx.run_all(changes))
-        else:
-            await self._write(lambda: self._run_at_once(changes))
+            return await self.write(lambda tx: tx.run_all(changes))
+        return await self._write(lambda: self._run_at_once(changes))
 
     async def migrate(self) -> list[str]:
         try:
@@ -204,12 +203,12 @@ class PostgresStore:
             row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
             return None if row is None else tuple(row)
 
-    async def _run_at_once(self, changes: Sequence[Change]) -> None:
+    async def _run_at_once(self, changes: Sequence[Change]) -> int:
         """One statement, which is its own transaction."""
         sql, arguments = _together(changes)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
-                await connection.execute(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+                return _touched(await connection.execute(sql, *arguments, timeout=STATEMENT_TIMEOUT_S))
             except asyncpg.InterfaceError:
                 # The connection was closed before; nothing was sent.
                 raise
@@ -253,6 +252,12 @@ async def in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
 
 def _wait(awaitable: Awaitable[Any]) -> Any:
     return greenlet.getcurrent().parent.switch(awaitable)
+
+
+def _touched(status: str) -> int:
+    """The number of rows in what PostgreSQL says of a statement, such as `UPDATE 1`."""
+    count = status.rpartition(" ")[2]
+    return int(count) if count.isdigit() else 0
 
 
 @cache

@@ -138,8 +138,8 @@ class SqliteStore:
         self._queued.set()
         return await waiter
 
-    async def run_all(self, changes: Sequence[Change]) -> None:
-        await self.write(lambda tx: tx.run_all(changes))
+    async def run_all(self, changes: Sequence[Change]) -> int:
+        return await self.write(lambda tx: tx.run_all(changes))
 
     async def migrate(self) -> list[str]:
         return await self.write(migrate.apply)

@@ -65,9 +65,10 @@ class SqliteTransaction:
         self._execute(query.sqlite, parameters)
         return self._connection.changes()
 
-    def run_all(self, changes: Sequence[Change]) -> None:
+    def run_all(self, changes: Sequence[Change]) -> int:
         for query, parameters in changes:
             self._execute(query.sqlite, parameters)
+        return self._connection.changes()
 
     def control(self, statement: str) -> None:
         """Runs a statement of the transaction itself, such as `begin`."""

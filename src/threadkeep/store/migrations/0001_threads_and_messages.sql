@@ -27,12 +27,14 @@ create table revisions (
     revision bigint not null
 )
 
+-- A row with deleted_at is gone for clients; it and what belongs to it is removed soon after.
 -- Differs on SQLite: clustered by id, one B-tree instead of two.
 -- name: create_threads [sqlite]
 create table threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
+    deleted_at bigint,
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
@@ -43,6 +45,7 @@ create table threads (
     thread_id text collate "C" primary key,
     project_id text collate "C" not null,
     created_at bigint not null,
+    deleted_at bigint,
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
@@ -50,6 +53,9 @@ create table threads (
 
 -- name: create_threads_by_time
 create index threads_by_time on threads (project_id, created_at, thread_id)
+
+-- name: create_threads_deleted
+create index threads_deleted on threads (thread_id) where deleted_at is not null
 
 -- Differs on SQLite: the table is its own index.
 -- name: create_thread_metadata [sqlite]
@@ -74,31 +80,26 @@ create table thread_metadata (
 -- name: create_thread_metadata_by_pair [postgres]
 create index thread_metadata_by_pair on thread_metadata (project_id, key, value, created_at, thread_id)
 
--- Where a deleted thread stood in the list, and whether rows of it are still to be removed.
--- Differs on SQLite: it compares bytes without being told.
+-- Where a thread that was removed stood in the list.
+-- Differs on SQLite: clustered by id; it compares bytes without being told.
 -- name: create_deleted_threads [sqlite]
 create table deleted_threads (
     thread_id text primary key,
     project_id text not null,
     created_at bigint not null,
-    deleted_at bigint not null,
-    messages_left bigint not null
-)
+    deleted_at bigint not null
+) without rowid
 
 -- name: create_deleted_threads [postgres]
 create table deleted_threads (
     thread_id text collate "C" primary key,
     project_id text not null,
     created_at bigint not null,
-    deleted_at bigint not null,
-    messages_left bigint not null
+    deleted_at bigint not null
 )
 
 -- name: create_deleted_threads_by_time
 create index deleted_threads_by_time on deleted_threads (deleted_at)
-
--- name: create_deleted_threads_unfinished
-create index deleted_threads_unfinished on deleted_threads (thread_id) where messages_left = 1
 
 -- A deleted message keeps its row without its text: a cursor that points at it still finds its place.
 -- Differs on SQLite: it compares bytes without being told.
@@ -122,8 +123,16 @@ create table messages (
     body text
 )
 
--- name: create_messages_by_id
+-- Differs on SQLite: ids begin with the time, so that new messages of all threads land side by side in this index.
+-- name: create_messages_by_id [sqlite]
+create unique index messages_by_id on messages (message_id, thread_id)
+
+-- name: create_messages_by_id [postgres]
 create unique index messages_by_id on messages (thread_id, message_id)
+
+-- Differs on SQLite: the index by id does not find all messages of a thread.
+-- name: create_messages_deleted [sqlite]
+create index messages_deleted on messages (thread_id) where body is null
 
 -- name: create_messages_by_seq
 create unique index messages_by_seq on messages (thread_id, seq) where body is not null
