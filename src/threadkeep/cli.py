@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 
 from threadkeep import __version__, projects, threads
 from threadkeep.context import Context
-from threadkeep.errors import APIError, StartupError
+from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
 from threadkeep.ids import IdSource
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store, Transaction
+from threadkeep.streaming import EventStream
 
 T = TypeVar("T")
 
@@ -242,7 +243,10 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         if found is None or "GET" not in found[0]:
             raise api.not_found("GET", path)
         methods, path_ids = found
-        return await methods["GET"].call(ctx, path_ids, query_string.encode(), b"", v1=False)
+        answer = await methods["GET"].call(ctx, path_ids, query_string.encode(), {}, b"", v1=False)
+        if isinstance(answer, EventStream):
+            raise BadRequestError("Streams are for clients of a server: leave out `stream`.")
+        return answer.payload
 
     try:
         answer = _with_store(settings, work, must_exist=True)

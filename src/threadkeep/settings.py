@@ -64,6 +64,12 @@ class Settings:
     head_timeout_s: float = _setting(10.0, "Seconds a client has to send a request's head.")
     body_timeout_s: float = _setting(60.0, "Seconds a client has to send a request's body.")
     keep_alive_s: float = _setting(75.0, "Seconds an idle connection is kept.")
+    stream_heartbeat_s: float = _setting(
+        15.0, "Seconds of silence after which a streamed answer carries a comment, so that proxies do not cut it."
+    )
+    stream_send_timeout_s: float = _setting(
+        20.0, "Seconds a client may be behind with reading a streamed answer before it is dropped."
+    )
     connections_max: int = _setting(4096, "Most connections at one moment.")
     shutdown_timeout_s: float = _setting(30.0, "Seconds that requests in flight get to finish on SIGTERM.")
     processes: int = _setting(1, "Processes that serve, on PostgreSQL.")

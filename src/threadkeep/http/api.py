@@ -8,24 +8,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 import msgspec
 
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError, NotFoundError
-from threadkeep.http import cors, dialect
+from threadkeep.http import cors, dialect, streams
 from threadkeep.http.auth import Authenticator
 from threadkeep.http.bodies import BodyReader
-from threadkeep.http.endpoint import Endpoint
-from threadkeep.http.exchange import Answer, ClientGoneError, Request, answer_of
+from threadkeep.http.endpoint import Endpoint, Route
+from threadkeep.http.exchange import Answer, ClientGoneError, Request, Stream, answer_of
 from threadkeep.http.proxies import TrustedProxies
-from threadkeep.http.routes import RouteTable
+from threadkeep.http.routes import ROUTES, RouteTable
+from threadkeep.http.sink import Sink
 from threadkeep.logs import RequestLog
 from threadkeep.settings import Settings
+from threadkeep.streaming import EventStream
 
 log = logging.getLogger(__name__)
 
-OK = 200
 CLIENT_GONE = 499
 _NO_BODY_METHODS = {"GET", "DELETE"}
 
@@ -40,24 +42,27 @@ class Api:
         request_log: RequestLog | None,
         proxies: TrustedProxies,
         site: Callable[[Request], Awaitable[Answer]],
+        routes: tuple[Route, ...] = ROUTES,
     ) -> None:
         self._settings = settings
         self._authenticator = authenticator
         self._request_log = request_log
         self._site = site
         self._proxies = proxies
-        self._routes = RouteTable(strict=settings.strict)
+        self._routes = RouteTable(routes, strict=settings.strict)
         self._bodies = BodyReader(settings.body_bytes_max, settings.bodies_bytes_max)
 
     async def answer(self, request: Request) -> Answer:
         """Never raises, except `ClientGoneError`."""
-        status = CLIENT_GONE
         try:
             answer = await self._answer(request)
-            status = answer.status
-        finally:
-            if self._request_log:
-                self._request_log.add(self._line(request, status))
+        except BaseException:
+            self._log(request, CLIENT_GONE)
+            raise
+        if answer.stream is None:
+            self._log(request, answer.status)
+        else:
+            answer = msgspec.structs.replace(answer, stream=partial(self._stream, request, answer.stream))
         if extra := cors.headers_for(self._settings.cors_origins, request.headers):
             answer = msgspec.structs.replace(answer, headers=(*answer.headers, *extra))
         return answer
@@ -87,9 +92,21 @@ class Api:
         v1 = dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
         body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
-            return Answer(OK, await endpoint.call(ctx, path_ids, request.query_string, body, v1=v1))
+            result = await endpoint.call(ctx, path_ids, request.query_string, request.headers, body, v1=v1)
         finally:
             self._bodies.release(body)
+        if isinstance(result, EventStream):
+            heartbeat_s = self._settings.stream_heartbeat_s
+            return streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+        return result
+
+    async def _stream(self, request: Request, send: Stream, sink: Sink) -> None:
+        """Streams; the request is over when that is."""
+        status = HTTPStatus.OK if sink.is_open else CLIENT_GONE
+        try:
+            await send(sink)
+        finally:
+            self._log(request, status)
 
     def _refuse_method(self, request: Request, methods: Mapping[str, Endpoint]) -> Answer:
         allow = (b"allow", ", ".join(methods).encode())
@@ -103,17 +120,23 @@ class Api:
             request.route = request.path
         return answer
 
-    def _line(self, request: Request, status: int) -> tuple[float, str, str, str, str, int, float, str]:
-        """The log line of the finished request. The route, not the path: ids are not for logs of strangers."""
-        return (
-            time.time(),
-            request.request_id,
-            request.project_id,
-            request.method,
-            request.route,
-            status,
-            (time.perf_counter() - request.started) * 1000,
-            self._proxies.client_of(request) or "-",
+    def _log(self, request: Request, status: int) -> None:
+        """Notes the finished request. The route, not the path: ids are not for logs of strangers."""
+        if self._request_log is None:
+            return
+        duration_ms = (time.perf_counter() - request.started) * 1000
+        client = self._proxies.client_of(request) or "-"
+        self._request_log.add(
+            (
+                time.time(),
+                request.request_id,
+                request.project_id,
+                request.method,
+                request.route,
+                status,
+                duration_ms,
+                client,
+            )
         )
 
 

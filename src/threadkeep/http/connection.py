@@ -17,7 +17,17 @@ from collections.abc import Awaitable, Callable
 import httptools
 
 from threadkeep.errors import APIError, BadRequestError, OverloadedError, RequestTimeoutError
-from threadkeep.http.exchange import Answer, ClientGoneError, Encoder, Request, answer_of, new_request_id, split_target
+from threadkeep.http.exchange import (
+    Answer,
+    ClientGoneError,
+    Encoder,
+    Request,
+    Stream,
+    answer_of,
+    new_request_id,
+    split_target,
+)
+from threadkeep.http.sink import Sink
 from threadkeep.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,6 +35,8 @@ log = logging.getLogger(__name__)
 # With so much of a body, or so many requests, waiting, nothing more is read from the connection.
 BODY_BYTES_WAITING = 64 * 1024
 REQUESTS_WAITING = 16
+# How long the end of a stream may take on its way when the server stops.
+LAST_BYTES_S = 1.0
 
 # What a connection can be waiting for, which decides how long it may.
 HEAD, BODY, ANSWER, NOTHING = "head", "body", "answer", "nothing"
@@ -48,6 +60,7 @@ class Hub:
         self.encoder = Encoder()
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.is_stopping = False
         self.seconds = {
             HEAD: settings.head_timeout_s,
             BODY: settings.body_timeout_s,
@@ -56,7 +69,11 @@ class Hub:
         }
 
     async def drain(self, timeout_s: float) -> None:
-        """Lets every request under way be answered; what is left after `timeout_s` is cut off."""
+        """Lets every request under way be answered; what is left after `timeout_s` is cut off.
+
+        Streams end at once: their clients can go on elsewhere, and would be waited for in vain.
+        """
+        self.is_stopping = True
         until = time.monotonic() + timeout_s
         for connection in list(self.connections):
             connection.finish()
@@ -94,6 +111,9 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
         self._is_last = False
+        # While an answer is streamed.
+        self._sink: Sink | None = None
+        self._is_half_closed = False
         self._reads = True
         self._writes = True
         # What is waited for, and in which request.
@@ -120,15 +140,22 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         if self._arriving:
             self._arriving.abandon()
+        if self._sink:
+            self._sink.lose()
         for timer in (self._timer, self._send_timer):
             if timer:
                 timer.cancel()
 
     def eof_received(self) -> bool:
-        """The client sends no more; it may still read, so it gets the answers to what it asked."""
-        if self._arriving or not self._has_work():
+        """The client sends no more; it may still read, so it gets the answers to what it asked.
+
+        But no stream: whether it is still there would only be known from what it does not fetch.
+        """
+        if self._sink:
+            self._transport.abort()
+        if self._arriving or self._sink or not self._has_work():
             return False
-        self._is_last = True
+        self._is_last = self._is_half_closed = True
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -151,12 +178,18 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writes = False
-        self._send_timer = self._loop.call_later(self._limits.body_timeout_s, self._transport.abort)
+        timeout_s = self._limits.body_timeout_s
+        if self._sink:
+            self._sink.is_full = True
+            timeout_s = self._limits.stream_send_timeout_s
+        self._send_timer = self._loop.call_later(timeout_s, self._transport.abort)
 
     def resume_writing(self) -> None:
         self._writes = True
         if self._send_timer and not self._transport.is_closing():
             self._send_timer.cancel()
+        if self._sink:
+            self._sink.resume()
         self._go_on()
 
     # httptools
@@ -214,10 +247,14 @@ class Connection(asyncio.Protocol):
     # Hub
 
     def finish(self) -> None:
-        """Answers what has been asked, then closes."""
-        if self._has_work():
-            self._is_last = True
-        else:
+        """Answers what has been asked, then closes. A stream that is under way ends."""
+        self._is_last = True
+        if self._sink and self._sink.is_full:
+            # It is far behind: waiting for it would take long.
+            self._transport.abort()
+        elif self._sink:
+            self._sink.end()
+        elif not self._has_work():
             self._close()
 
     def abort(self) -> None:
@@ -244,20 +281,24 @@ class Connection(asyncio.Protocol):
     async def _answer(self, request: Request) -> None:
         try:
             answer = await self._hub.answer(request)
+            if request is self._arriving:
+                # It is answered before its body came; the rest of that is thrown away.
+                self._arriving = None
+            if answer.stream is None:
+                self._send(request, answer)
+            else:
+                await self._stream(request, answer, answer.stream)
         except ClientGoneError:
             self._close()
         except BaseException:
             # Cancelled, or a fault of ours: the connection must not wait for an answer for ever.
             self._transport.abort()
             raise
-        else:
-            self._send(request, answer)
 
     def _send(self, request: Request, answer: Answer) -> None:
-        self._current = None
         if self._transport.is_closing():
             return
-        closes = not request.keep_alive or (self._is_last and not self._queue) or answer.hangs_up
+        closes = answer.hangs_up or self._closes_after(request)
         data = self._hub.encoder.encode(
             answer,
             request_id=request.request_id,
@@ -266,9 +307,48 @@ class Connection(asyncio.Protocol):
             with_body=request.method != "HEAD",
         )
         self._transport.write(data)
-        if request is self._arriving:
-            # It was refused before its body came; the rest of that is thrown away.
-            self._arriving = None
+        self._answered(closes=closes)
+
+    async def _stream(self, request: Request, answer: Answer, send: Stream) -> None:
+        is_there = not (self._transport.is_closing() or self._is_half_closed)
+        closes = answer.hangs_up or not is_there or self._closes_after(request)
+        self._sink = sink = Sink(
+            self._transport, is_chunked=request.keep_alive, is_open=is_there and request.method != "HEAD"
+        )
+        if is_there:
+            head = self._hub.encoder.encode_head(
+                answer,
+                request_id=request.request_id,
+                started=request.started,
+                keep_alive=not closes,
+                is_chunked=request.keep_alive,
+            )
+            self._transport.write(head)
+            self._go_on()
+        if self._hub.is_stopping:
+            # Not before what is there already is sent.
+            self._loop.call_soon(self._end_stream, sink)
+        try:
+            await send(sink)
+        finally:
+            self._sink = None
+        if self._transport.is_closing():
+            return
+        sink.close()
+        closes = closes or sink.hangs_up or self._closes_after(request)
+        if closes and self._hub.is_stopping:
+            self._loop.call_later(LAST_BYTES_S, self._transport.abort)
+        self._answered(closes=closes)
+
+    def _end_stream(self, sink: Sink) -> None:
+        if self._sink is sink:
+            sink.end()
+
+    def _closes_after(self, request: Request) -> bool:
+        return not request.keep_alive or (self._is_last and not self._queue)
+
+    def _answered(self, *, closes: bool) -> None:
+        self._current = None
         if closes:
             self._close()
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -12,13 +12,24 @@ from threadkeep import ids, invalid
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
 from threadkeep.http import dialect, query, validation
+from threadkeep.http.exchange import Answer, Header
+from threadkeep.streaming import EventStream, WithHeaders
 
+OK = 200
+_NOT_PLAIN = (EventStream, WithHeaders)
+_NOTHING: dict[str, str | None] = {}
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
 class Route:
-    """A row of the route table: the one source of dispatch, decoding and `/openapi.json`."""
+    """A row of the route table: the one source of dispatch, decoding and `/openapi.json`.
+
+    The operation gets the context, the ids of the path, and `body` or `query` as its params, in that order. Request
+    headers that `headers` names, in lower case, come as keyword arguments, None where the request has none:
+    `last-event-id` as `last_event_id`. It gives its result, the same `WithHeaders`, or, if the row says that it
+    `streams`, an `EventStream`.
+    """
 
     method: str
     path: str
@@ -28,6 +39,9 @@ class Route:
     result: Any
     body: Any = None
     query: Any = None
+    headers: tuple[str, ...] = ()
+    # Whether it may answer with events in place of `result`.
+    streams: bool = False
     # Not part of the original's API.
     ours: bool = False
 
@@ -45,10 +59,20 @@ class Endpoint:
         self._strict = strict
         self._operation = route.operation
         self._parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+        self._headers = [(name.replace("-", "_"), name.encode()) for name in route.headers]
         self._decoder = msgspec.json.Decoder(route.body) if route.body else None
 
-    async def call(self, ctx: Context, path_ids: Sequence[str], query_string: bytes, body: bytes, *, v1: bool) -> bytes:
-        """Runs the operation for one request; gives the JSON to send. Raises `APIError`."""
+    async def call(
+        self,
+        ctx: Context,
+        path_ids: Sequence[str],
+        query_string: bytes,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        *,
+        v1: bool,
+    ) -> Answer | EventStream:
+        """Runs the operation for one request; gives what to send. Raises `APIError`."""
         arguments: list[Any] = [ctx]
         params = self._params(query_string, body, v1=v1)
         for name, value in zip(self._parameters, path_ids, strict=True):
@@ -56,8 +80,21 @@ class Endpoint:
             arguments.append(value)
         if params is not None:
             arguments.append(params)
-        payload = _encode(await self._operation(*arguments))
-        return dialect.answer_to_v1(payload) if v1 else payload
+        keywords = self._chosen(headers) if self._headers else _NOTHING
+        result = await self._operation(*arguments, **keywords)
+        answer_headers: tuple[Header, ...] = ()
+        if isinstance(result, _NOT_PLAIN):
+            if isinstance(result, EventStream):
+                return result
+            result, answer_headers = result.result, result.headers
+        payload = _encode(result)
+        return Answer(OK, dialect.answer_to_v1(payload) if v1 else payload, answer_headers)
+
+    def _chosen(self, headers: Mapping[bytes, bytes]) -> dict[str, str | None]:
+        """The headers that the operation wants, as its keyword arguments."""
+        return {
+            keyword: headers[name].decode("latin-1") if name in headers else None for keyword, name in self._headers
+        }
 
     def _params(self, query_string: bytes, body: bytes, *, v1: bool) -> Any:
         if self._decoder is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -14,9 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from threadkeep.errors import APIError
+from threadkeep.http.sink import Sink
 from threadkeep.ids import random_hex
 
 Header = tuple[bytes, bytes]
+# What writes a body bit by bit. It is called once, also for a client that is gone (`sink.is_open`).
+Stream = Callable[[Sink], Coroutine[Any, Any, None]]
 JSON = b"application/json"
 
 
@@ -33,6 +37,8 @@ class Answer(Struct, frozen=True):
     content_type: bytes = JSON
     # Whether the connection ends with it.
     hangs_up: bool = False
+    # In place of `payload`.
+    stream: Stream | None = None
 
 
 class Request(Struct, kw_only=True, eq=False):
@@ -134,6 +140,22 @@ class Encoder:
         self, answer: Answer, *, request_id: str, started: float, keep_alive: bool = False, with_body: bool = True
     ) -> bytes:
         """The whole answer. `started` is when the request came, by `time.perf_counter`."""
+        head = self._head(answer, request_id, started, keep_alive=keep_alive)
+        if answer.status == HTTPStatus.NO_CONTENT:
+            # It has no body, so it may not have the headers of one.
+            return head + b"\r\n"
+        size, payload = len(answer.payload), answer.payload if with_body else b""
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, answer.content_type, size, payload)
+
+    def encode_head(
+        self, answer: Answer, *, request_id: str, started: float, keep_alive: bool, is_chunked: bool
+    ) -> bytes:
+        """The head of an answer that is streamed: in chunks, or up to the end of the connection."""
+        head = self._head(answer, request_id, started, keep_alive=keep_alive)
+        encoding = b"transfer-encoding: chunked\r\n" if is_chunked else b""
+        return b"%bcontent-type: %b\r\n%b\r\n" % (head, answer.content_type, encoding)
+
+    def _head(self, answer: Answer, request_id: str, started: float, *, keep_alive: bool) -> bytes:
         head = b"%b%bx-request-id: %b\r\nopenai-processing-ms: %d\r\n" % (
             _STATUS_LINES[answer.status],
             self._shared_now(),
@@ -144,11 +166,7 @@ class Encoder:
             head += b"%b: %b\r\n" % header
         if not keep_alive:
             head += b"connection: close\r\n"
-        if answer.status == HTTPStatus.NO_CONTENT:
-            # It has no body, so it may not have the headers of one.
-            return head + b"\r\n"
-        size, payload = len(answer.payload), answer.payload if with_body else b""
-        return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, answer.content_type, size, payload)
+        return head
 
     def _shared_now(self) -> bytes:
         now = int(time.time())

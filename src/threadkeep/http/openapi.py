@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -38,13 +39,13 @@ ERROR_SCHEMA = {
 }
 
 
-def document() -> dict[str, Any]:
+def document(routes: Sequence[Route] = ROUTES) -> dict[str, Any]:
     """The OpenAPI 3.1 description of every route."""
-    types = list(dict.fromkeys(t for route in ROUTES for t in (route.body, route.query, route.result) if t))
+    types = list(dict.fromkeys(t for route in routes for t in (route.body, route.query, route.result) if t))
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     schema_of = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
+    for route in routes:
         operations = paths.setdefault(VERSION_PREFIX + route.path, {})
         operations[route.method.lower()] = _operation(route, schema_of, components)
     return {
@@ -72,9 +73,13 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
         "summary": route.summary,
         "description": (route.operation.__doc__ or "").strip(),
         "x-ours": route.ours,
-        "parameters": [*_path_parameters(route), *_query_parameters(route, components)],
+        "parameters": [
+            *_path_parameters(route),
+            *_query_parameters(route, components),
+            *_header_parameters(route),
+        ],
         "responses": {
-            "200": {"description": "OK", "content": _json(schema_of[route.result])},
+            "200": {"description": "OK", "content": {**_json(schema_of[route.result]), **_events(route)}},
             **{
                 status: {"description": text, "content": _json({"$ref": REFERENCE.format(name="Error")})}
                 for status, text in ERROR_STATUSES.items()
@@ -89,6 +94,11 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
 
 def _json(schema: Any) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+def _events(route: Route) -> dict[str, Any]:
+    text = "Server-Sent Events, where they were asked for."
+    return {"text/event-stream": {"schema": {"type": "string", "description": text}}} if route.streams else {}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
@@ -113,3 +123,7 @@ def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str
             parameter |= {"style": "deepObject", "explode": True}
         parameters.append(parameter)
     return parameters
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "header", "required": False, "schema": {"type": "string"}} for name in route.headers]

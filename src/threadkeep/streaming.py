@@ -1,0 +1,38 @@
+"""What an operation can give back beside its result: headers, or events in place of one body."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+Header = tuple[bytes, bytes]
+
+
+class Frames(Protocol):
+    """Frames of Server-Sent Events, ready to be sent: an async generator, or what has its methods.
+
+    `aclose` is called at the end, also when no frame was asked for. While `__anext__` waits it may be cancelled.
+    """
+
+    def __aiter__(self) -> Frames: ...
+
+    def __anext__(self) -> Awaitable[bytes]: ...
+
+    def aclose(self) -> Awaitable[None]:
+        """Lets go of all that the frames came from."""
+
+
+class EventStream(Struct, frozen=True, eq=False):
+    """The result of an operation whose answer comes bit by bit. What can be refused was refused before."""
+
+    frames: Frames
+    headers: tuple[Header, ...] = ()
+
+
+class WithHeaders(Struct, frozen=True, eq=False):
+    """A result, and headers for its answer."""
+
+    result: Any
+    headers: tuple[Header, ...]
