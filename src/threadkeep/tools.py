@@ -36,14 +36,14 @@ class CodeInterpreterTool(Struct, tag_field="type", tag="code_interpreter"):
     """Runs Python; this server does not have it yet."""
 
 
-class HybridSearch(Struct, kw_only=True):
+class HybridSearch(Struct, kw_only=True, frozen=True):
     """Weights of the two rankings that are merged."""
 
     embedding_weight: float
     text_weight: float
 
 
-class RankingOptions(Struct, kw_only=True):
+class RankingOptions(Struct, kw_only=True, frozen=True):
     """How passages are ranked, with the original's defaults."""
 
     ranker: Literal["auto", "default_2024_08_21"] = "default_2024_08_21"
@@ -51,7 +51,7 @@ class RankingOptions(Struct, kw_only=True):
     hybrid_search: HybridSearch | None = None
 
 
-class FileSearchOptions(Struct, kw_only=True):
+class FileSearchOptions(Struct, kw_only=True, frozen=True):
     """`max_num_results` is echoed only when it was given."""
 
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
