@@ -7,8 +7,13 @@ the caller raises it. `param` is the exact place, such as `messages[3].metadata.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, TypeAlias
 
 from threadkeep.errors import BadRequestError
+
+# Python's `$` also matches before a last line feed. With this behind it, it does not; messages leave it out.
+AND_NO_LINE_FEED = r"(?!\n)"
+NumberKind: TypeAlias = Literal["integer", "decimal"]
 
 
 def kind_of(value: object) -> str:
@@ -30,11 +35,16 @@ def kind_of(value: object) -> str:
             return "an object"
 
 
-def _enumerate(words: Iterable[str]) -> str:
+def _enumerate(words: Iterable[str], conjunction: str) -> str:
     *init, last = [f"'{word}'" for word in words]
     if len(init) > 1:
-        return f"{', '.join(init)}, and {last}"
-    return " and ".join([*init, last])
+        return f"{', '.join(init)}, {conjunction} {last}"
+    return f" {conjunction} ".join([*init, last])
+
+
+def one_of(values: Iterable[str]) -> str:
+    """A closed set in the words of the validator: `one of 'user' or 'assistant'`."""
+    return f"one of {_enumerate(values, 'or')}"
 
 
 def not_json(why: str = "") -> BadRequestError:
@@ -70,7 +80,9 @@ def wrong_type(param: str, expected: str, got: object) -> BadRequestError:
 def not_in_enum(param: str, value: str, supported: Iterable[str]) -> BadRequestError:
     """A string outside its closed set."""
     return BadRequestError(
-        f"Invalid value: '{value}'. Supported values are: {_enumerate(supported)}.", param=param, code="invalid_value"
+        f"Invalid value: '{value}'. Supported values are: {_enumerate(supported, 'and')}.",
+        param=param,
+        code="invalid_value",
     )
 
 
@@ -90,9 +102,8 @@ def invalid_value(param: str, why: str) -> BadRequestError:
 
 def pattern_mismatch(param: str, pattern: str) -> BadRequestError:
     """A string that does not match its pattern."""
-    return invalid_value(
-        param, f"string does not match pattern. Expected a string that matches the pattern '{pattern}'"
-    )
+    shown = pattern.removesuffix(AND_NO_LINE_FEED)
+    return invalid_value(param, f"string does not match pattern. Expected a string that matches the pattern '{shown}'")
 
 
 def string_too_long(param: str, maximum: int, got: int) -> BadRequestError:
@@ -153,9 +164,8 @@ def property_name_too_long(param: str, name: str, maximum: int) -> BadRequestErr
     )
 
 
-def above_maximum(param: str, maximum: float, got: float) -> BadRequestError:
-    """A number over its upper bound."""
-    kind = "integer" if isinstance(got, int) else "decimal"
+def above_maximum(param: str, maximum: float, got: float, kind: NumberKind = "integer") -> BadRequestError:
+    """A number over its upper bound; `kind` is the parameter's, whatever was sent."""
     return BadRequestError(
         f"Invalid '{param}': {kind} above maximum value. Expected a value <= {maximum}, but got {got} instead.",
         param=param,
@@ -163,9 +173,8 @@ def above_maximum(param: str, maximum: float, got: float) -> BadRequestError:
     )
 
 
-def below_minimum(param: str, minimum: float, got: float) -> BadRequestError:
-    """A number under its lower bound."""
-    kind = "integer" if isinstance(got, int) else "decimal"
+def below_minimum(param: str, minimum: float, got: float, kind: NumberKind = "integer") -> BadRequestError:
+    """A number under its lower bound; `kind` is the parameter's, whatever was sent."""
     return BadRequestError(
         f"Invalid '{param}': {kind} below minimum value. Expected a value >= {minimum}, but got {got} instead.",
         param=param,

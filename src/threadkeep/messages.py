@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import events, invalid, metadata, references
+from threadkeep import events, metadata, references
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -418,9 +418,6 @@ def _check_image_url(param: str, url: str) -> None:
 def _attachments(params: MessageCreateParams, at: str) -> list[Attachment]:
     attachments = list(params.attachments or ())
     references.check_attachments(f"{at}attachments", attachments)
-    if params.file_ids and len(params.file_ids) > references.V1_FILES_MAX:
-        raise invalid.array_too_long(f"{at}file_ids", references.V1_FILES_MAX, len(params.file_ids))
-    for index, file_id in enumerate(params.file_ids or ()):
-        references.check_file(f"{at}file_ids[{index}]", file_id)
-        attachments.append(Attachment(file_id=file_id, tools=[ToolType("file_search")]))
-    return attachments
+    references.check_v1_files(f"{at}file_ids", params.file_ids, references.V1_FILES_MAX)
+    for_search = [Attachment(file_id=file_id, tools=[ToolType("file_search")]) for file_id in params.file_ids or ()]
+    return attachments + for_search

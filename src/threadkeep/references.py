@@ -11,12 +11,18 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from threadkeep import ids
+from threadkeep import ids, invalid
 from threadkeep.errors import BadRequestError
 from threadkeep.metadata import Metadata
 
-# The most files a message could have in the API's first version.
+# The most files a message, and an assistant, could have in the API's first version.
 V1_FILES_MAX = 10
+V1_ASSISTANT_FILES_MAX = 20
+# What a client is told who asks for these resources, or whose run needs these tools.
+NOT_THERE_YET = (
+    "This server does not have files and vector stores yet, nor the tools that need them, file_search and "
+    "code_interpreter."
+)
 
 
 class AutoChunkingStrategy(Struct, tag_field="type", tag="auto"):
@@ -81,16 +87,29 @@ class ToolResources(Struct, omit_defaults=True):
             for index, helper in enumerate(search.vector_stores or ()):
                 _check_all(f"{at}.file_search.vector_stores[{index}].file_ids", helper.file_ids or (), "file")
 
-    @property
-    def makes_vector_store(self) -> bool:
-        """Whether a vector store is to be made."""
-        return bool(self.file_search and self.file_search.vector_stores)
+    def check_patch(self, *, strict: bool) -> None:
+        """The same for modify, which never made a store; the original refused to try."""
+        self.check()
+        if strict and self.file_search and self.file_search.vector_stores:
+            raise invalid.unknown_parameter("tool_resources.file_search.vector_stores")
 
     def replaced_by(self, patch: ToolResources) -> ToolResources:
         """Modify: each tool that `patch` names gets the patch's resources, the others keep theirs."""
         return ToolResources(
             code_interpreter=patch.code_interpreter or self.code_interpreter,
             file_search=patch.file_search or self.file_search,
+        )
+
+    def with_v1_files(self, file_ids: list[str], *, code_interpreter: bool, file_search: bool) -> ToolResources:
+        """The files of an assistant of the API's first version, given to each of its tools that reads files.
+
+        With no such tool they are kept for the code interpreter.
+        """
+        store = FileSearchResources(vector_stores=[VectorStoreHelper(file_ids=file_ids)])
+        named = self.file_search if self.file_search and self.file_search.vector_store_ids else None
+        return ToolResources(
+            code_interpreter=CodeInterpreterResources(file_ids if code_interpreter or not file_search else []),
+            file_search=store if file_search and file_ids else named,
         )
 
 
@@ -116,6 +135,13 @@ def check_attachments(param: str, attachments: Iterable[Attachment]) -> None:
     """Refuses attachments that name something other than a file."""
     for index, attachment in enumerate(attachments):
         check_file(f"{param}[{index}].file_id", attachment.file_id)
+
+
+def check_v1_files(param: str, file_ids: list[str] | None, maximum: int) -> None:
+    """Refuses what the first version refused of an object's `file_ids`."""
+    if file_ids and len(file_ids) > maximum:
+        raise invalid.array_too_long(param, maximum, len(file_ids))
+    _check_all(param, file_ids or (), "file")
 
 
 def _check_all(param: str, object_ids: Iterable[str], prefix: str) -> None:

@@ -153,9 +153,7 @@ async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
 async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> Stored:
     """Merges `metadata` and replaces the resources of each tool that `tool_resources` names."""
     if params.tool_resources:
-        params.tool_resources.check()
-        if ctx.settings.strict and params.tool_resources.makes_vector_store:
-            raise invalid.unknown_parameter("tool_resources.file_search.vector_stores")
+        params.tool_resources.check_patch(strict=ctx.settings.strict)
 
     def unit(tx: Transaction) -> bytes:
         row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)

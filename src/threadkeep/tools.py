@@ -12,9 +12,20 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from threadkeep import invalid
 
 TOOLS_MAX = 128
+NAME_CHARACTERS_MAX = 64
 NAME_PATTERN = "^[a-zA-Z0-9_-]+$"
+# A schema nested deeper could not be read back where the stack is already deep.
+NESTING_MAX = 100
 
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]
+Name: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=NAME_CHARACTERS_MAX,
+        pattern=NAME_PATTERN + invalid.AND_NO_LINE_FEED,
+        extra_json_schema={"pattern": NAME_PATTERN},
+    ),
+]
 
 
 class FunctionDefinition(Struct, kw_only=True):
@@ -36,14 +47,14 @@ class CodeInterpreterTool(Struct, tag_field="type", tag="code_interpreter"):
     """Runs Python; this server does not have it yet."""
 
 
-class HybridSearch(Struct, kw_only=True):
+class HybridSearch(Struct, kw_only=True, frozen=True):
     """Weights of the two rankings that are merged."""
 
     embedding_weight: float
     text_weight: float
 
 
-class RankingOptions(Struct, kw_only=True):
+class RankingOptions(Struct, kw_only=True, frozen=True):
     """How passages are ranked, with the original's defaults."""
 
     ranker: Literal["auto", "default_2024_08_21"] = "default_2024_08_21"
@@ -51,7 +62,7 @@ class RankingOptions(Struct, kw_only=True):
     hybrid_search: HybridSearch | None = None
 
 
-class FileSearchOptions(Struct, kw_only=True):
+class FileSearchOptions(Struct, kw_only=True, frozen=True):
     """`max_num_results` is echoed only when it was given."""
 
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
@@ -99,13 +110,13 @@ class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
     """Any JSON object."""
 
 
-class JsonSchema(Struct, kw_only=True, omit_defaults=True):
+class JsonSchema(Struct, kw_only=True):
     """A named JSON Schema, echoed as it was sent."""
 
     name: Name
-    description: str | None = None
-    schema: dict[str, Any] | None = None
-    strict: bool | None = None
+    description: str | UnsetType | None = UNSET
+    schema: dict[str, Any] | UnsetType | None = UNSET
+    strict: bool | UnsetType | None = UNSET
 
 
 class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
@@ -115,9 +126,32 @@ class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
 
 
 ResponseFormat: TypeAlias = Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat
-ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Temperature: TypeAlias = Annotated[float, Meta(ge=0, le=2)]
 TopP: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+
+
+def check(tools: list[Tool], response_format: ResponseFormat | UnsetType | None) -> None:
+    """Refuses schemas that could be taken in but not read back."""
+    for index, tool in enumerate(tools):
+        if isinstance(tool, FunctionTool) and isinstance(tool.function.parameters, dict):
+            _check_nesting(f"tools[{index}].function.parameters", tool.function.parameters)
+    if isinstance(response_format, JsonSchemaFormat) and isinstance(response_format.json_schema.schema, dict):
+        _check_nesting("response_format.json_schema.schema", response_format.json_schema.schema)
+
+
+def _check_nesting(param: str, schema: dict[str, Any]) -> None:
+    level: list[Any] = [schema]
+    for _ in range(NESTING_MAX):
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise invalid.invalid_value(param, f"it is nested too deeply, at most {NESTING_MAX} levels are allowed")
 
 
 def check_choice(choice: ToolChoice, tools: list[Tool]) -> None:
@@ -138,6 +172,16 @@ def check_choice(choice: ToolChoice, tools: list[Tool]) -> None:
 def function_names(tools: list[Tool]) -> set[str]:
     """The names of the functions among `tools`."""
     return {tool.function.name for tool in tools if isinstance(tool, FunctionTool)}
+
+
+def has_code_interpreter(tools: list[Tool]) -> bool:
+    """Whether the code interpreter is among `tools`."""
+    return any(isinstance(tool, CodeInterpreterTool) for tool in tools)
+
+
+def has_file_search(tools: list[Tool]) -> bool:
+    """Whether file search is among `tools`."""
+    return any(isinstance(tool, FileSearchTool) for tool in tools)
 
 
 def hosted(tools: list[Tool]) -> list[str]:

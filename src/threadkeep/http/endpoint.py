@@ -47,7 +47,7 @@ class Route:
 
 
 # The prefix that each path parameter's ids begin with.
-PREFIXES = {"thread_id": "thread", "message_id": "msg"}
+PREFIXES = {"thread_id": "thread", "message_id": "msg", "assistant_id": "asst"}
 
 
 class Endpoint:

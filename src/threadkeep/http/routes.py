@@ -6,16 +6,24 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import messages, threads
+from threadkeep import assistants, messages, references, threads
+from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
+from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
 from threadkeep.messages import Message, MessageAddParams, MessageDeleted, MessageListParams, MessageUpdateParams
-from threadkeep.pages import Page
+from threadkeep.pages import ListParams, Page
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 
+ASSISTANT = "/assistants/{assistant_id}"
 MESSAGES = "/threads/{thread_id}/messages"
 MESSAGE = f"{MESSAGES}/{{message_id}}"
 
 ROUTES = (
+    Route("POST", "/assistants", assistants.create, "Create assistant", body=AssistantCreateParams, result=Assistant),
+    Route("GET", "/assistants", assistants.list_, "List assistants", query=ListParams, result=Page[Assistant]),
+    Route("GET", ASSISTANT, assistants.retrieve, "Retrieve assistant", result=Assistant),
+    Route("POST", ASSISTANT, assistants.update, "Modify assistant", body=AssistantUpdateParams, result=Assistant),
+    Route("DELETE", ASSISTANT, assistants.delete, "Delete assistant", result=AssistantDeleted),
     Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread),
     Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
@@ -31,6 +39,7 @@ ROUTES = (
 VERSION_PREFIX = "/v1"
 # Addresses of the original that are not served yet, and must not be taken for an id in that place.
 RESERVED = (["threads", "runs"],)
+NOT_THERE_YET = {"files", "vector_stores", "uploads"}
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]
 
@@ -45,8 +54,13 @@ class RouteTable:
             methods[route.method] = Endpoint(route, strict=strict)
 
     def find(self, path: str) -> tuple[dict[str, Endpoint], list[str]] | None:
-        """The endpoints at `path` by method, and the ids in it; None when no route has that shape."""
+        """The endpoints at `path` by method, and the ids in it; None when no route has that shape.
+
+        Raises `NotFoundError` for a part of the API that this server does not have yet.
+        """
         parts = path.removeprefix(VERSION_PREFIX).split("/")
+        if not parts[0] and not NOT_THERE_YET.isdisjoint(parts[1:2]):
+            raise NotFoundError(references.NOT_THERE_YET)
         if parts[0] or parts[1:] in RESERVED:
             return None
         methods = self._methods_of_shape.get(_shape(parts[1:]))

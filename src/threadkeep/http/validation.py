@@ -8,6 +8,7 @@ stands once: on the type. The order is the original's: unknown, missing, type, r
 from __future__ import annotations
 
 import json
+import re
 import typing
 from functools import cache
 from typing import Any, Literal
@@ -18,16 +19,16 @@ import msgspec.inspect as mi
 from threadkeep import invalid
 from threadkeep.errors import BadRequestError
 
-_KINDS: dict[type, str] = {
-    mi.StrType: "a string",
-    mi.LiteralType: "a string",
-    mi.IntType: "an integer",
-    mi.FloatType: "a decimal number",
-    mi.BoolType: "a boolean",
-    mi.ListType: "an array",
-    mi.DictType: "an object",
-    mi.StructType: "an object",
-    mi.NoneType: "null",
+# What is expected, alone and as the items of an array.
+_KINDS: dict[type, tuple[str, str]] = {
+    mi.StrType: ("a string", "strings"),
+    mi.LiteralType: ("a string", "strings"),
+    mi.IntType: ("an integer", "integers"),
+    mi.FloatType: ("a decimal", "decimals"),
+    mi.BoolType: ("a boolean", "booleans"),
+    mi.ListType: ("an array", "arrays"),
+    mi.DictType: ("an object", "objects"),
+    mi.StructType: ("an object", "objects"),
 }
 
 
@@ -108,14 +109,35 @@ class _Explainer:
                 return self.array(value, wanted, at)
             case mi.StrType():
                 return _explain_text(value, wanted, at)
-            case mi.LiteralType(values=values):
+            case mi.LiteralType():
                 if not isinstance(value, str):
-                    return invalid.wrong_type(at, "a string", value)
-                return None if value in values else invalid.not_in_enum(at, value, self._literals[frozenset(values)])
+                    return invalid.wrong_type(at, self.kind(wanted), value)
+                return None if value in wanted.values else invalid.not_in_enum(at, value, self.values(wanted))
             case mi.IntType() | mi.FloatType():
                 return _explain_number(value, wanted, at)
             case _:
-                return None if _is_kind(value, wanted) else invalid.wrong_type(at, _KINDS[type(wanted)], value)
+                return None if _is_kind(value, wanted) else invalid.wrong_type(at, self.kind(wanted), value)
+
+    def values(self, wanted: mi.LiteralType) -> tuple[Any, ...]:
+        """The closed set in the order in which the type names it."""
+        return self._literals[frozenset(wanted.values)]
+
+    def kind(self, wanted: mi.Type) -> str:
+        """What is expected, in words: `a string`, `an array of objects`, `one of 'user' or 'assistant'`."""
+        if isinstance(wanted, mi.LiteralType):
+            return invalid.one_of(self.values(wanted))
+        if isinstance(wanted, mi.ListType):
+            item = _bare(wanted.item_type)
+            first = _bare(item.types[0]) if isinstance(item, mi.UnionType) else item
+            return f"an array of {_KINDS[type(first)][1]}"
+        return _KINDS[type(wanted)][0]
+
+    def one_of(self, options: list[mi.Type]) -> str:
+        """`a string`, or `one of a string or array of objects`."""
+        first, *others = dict.fromkeys(self.kind(option) for option in options)
+        if not others:
+            return first
+        return f"one of {' or '.join([first, *(other.split(maxsplit=1)[1] for other in others)])}"
 
     def union(self, value: Any, wanted: mi.UnionType, at: str) -> BadRequestError | None:
         if value is None and wanted.includes_none:
@@ -123,7 +145,7 @@ class _Explainer:
         options = [_bare(option) for option in wanted.types if not isinstance(option, mi.NoneType)]
         fitting = [option for option in options if _is_kind(value, option)]
         if not fitting:
-            return invalid.wrong_type(at, _one_of(options), value)
+            return invalid.wrong_type(at, self.one_of(options), value)
         if isinstance(fitting[0], mi.StructType) and len(fitting) > 1:
             return self.tagged(value, [o for o in fitting if isinstance(o, mi.StructType)], at)
         return self.value(value, fitting[0], at)
@@ -175,7 +197,7 @@ class _Explainer:
 
     def array(self, value: Any, wanted: mi.ListType, at: str) -> BadRequestError | None:
         if not isinstance(value, list):
-            return invalid.wrong_type(at, "an array", value)
+            return invalid.wrong_type(at, self.kind(wanted), value)
         if wanted.min_length and not value:
             return invalid.empty_array(at)
         if wanted.max_length is not None and len(value) > wanted.max_length:
@@ -211,16 +233,19 @@ def _explain_text(value: Any, wanted: mi.StrType, at: str) -> BadRequestError | 
         return invalid.empty_string(at)
     if wanted.max_length is not None and len(value) > wanted.max_length:
         return invalid.string_too_long(at, wanted.max_length, len(value))
+    if wanted.pattern is not None and not re.search(wanted.pattern, value):
+        return invalid.pattern_mismatch(at, wanted.pattern)
     return None
 
 
 def _explain_number(value: Any, wanted: mi.IntType | mi.FloatType, at: str) -> BadRequestError | None:
     if not _is_kind(value, wanted):
-        return invalid.wrong_type(at, _KINDS[type(wanted)], value)
+        return invalid.wrong_type(at, _KINDS[type(wanted)][0], value)
+    kind: invalid.NumberKind = "integer" if isinstance(wanted, mi.IntType) else "decimal"
     if wanted.ge is not None and value < wanted.ge:
-        return invalid.below_minimum(at, wanted.ge, value)
+        return invalid.below_minimum(at, wanted.ge, value, kind)
     if wanted.le is not None and value > wanted.le:
-        return invalid.above_maximum(at, wanted.le, value)
+        return invalid.above_maximum(at, wanted.le, value, kind)
     return None
 
 
@@ -242,13 +267,7 @@ def _is_kind(value: Any, wanted: mi.Type) -> bool:
             return isinstance(value, list)
         case mi.NoneType():
             return value is None
+        case mi.AnyType():
+            return True
         case _:
             return isinstance(value, dict)
-
-
-def _one_of(options: list[mi.Type]) -> str:
-    """`a string`, or `one of a string or array of objects`."""
-    first, *others = dict.fromkeys(_KINDS[type(option)] for option in options)
-    if not others:
-        return first
-    return f"one of {' or '.join([first, *(f'{other.split(maxsplit=1)[1]} of objects' for other in others)])}"
