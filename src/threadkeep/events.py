@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from threadkeep.errors import APIError
 from threadkeep.store import queries
-from threadkeep.store.interface import Store, Transaction
+from threadkeep.store.interface import Change, Store, Transaction
 
 log = logging.getLogger(__name__)
 sql = queries.load("events")
@@ -81,13 +81,19 @@ def last_seq(tx: Transaction, thread_id: str, run_id: str) -> int:
 def append(tx: Transaction, thread_id: str, run_id: str, events: Sequence[Event], status: str | None) -> Entry:
     """Appends events in a unit that holds the run; to be published once the unit is committed."""
     appended = entry(last_seq(tx, thread_id, run_id) + 1, events, status)
-    tx.run(sql.append_events, **row(thread_id, run_id, appended))
+    tx.run_all([insertion(thread_id, run_id, appended)])
     return appended
 
 
-def row(thread_id: str, run_id: str, appended: Entry) -> dict[str, object]:
-    """The parameters of the statement that appends."""
-    return {"thread_id": thread_id, "run_id": run_id, **msgspec.structs.asdict(appended)}
+def insertion(thread_id: str, run_id: str, appended: Entry) -> Change:
+    """What appends an entry, for a unit that holds the run."""
+    return sql.append_events, {"thread_id": thread_id, "run_id": run_id, **msgspec.structs.asdict(appended)}
+
+
+def fenced_insertion(thread_id: str, run_id: str, appended: Entry, fence: int) -> Change:
+    """What appends an entry on its own: one row if the run is still under `fence`, otherwise none."""
+    parameters = {"seq": appended.seq, "last_seq": appended.last_seq, "frames": appended.frames, "fence": fence}
+    return sql.append_events_fenced, {"thread_id": thread_id, "run_id": run_id, **parameters}
 
 
 def read(tx: Transaction, thread_id: str, run_id: str, after: int, limit: int = READ_AT_ONCE) -> list[Entry]:
@@ -103,6 +109,8 @@ class Channel:
         self.users = 0
         # The number of the newest event that is known here.
         self.last_seq = 0
+        # How many of the entries that came changed the run's status.
+        self.status_changes = 0
         self._entries: deque[Entry] = deque()
         self._characters = 0
         self._change: asyncio.Future[None] | None = None
@@ -123,9 +131,12 @@ class Channel:
         self._characters += len(entry.frames)
         while self._characters > KEPT_CHARACTERS and len(self._entries) > 1:
             self._characters -= len(self._entries.popleft().frames)
-        for future in (self._change, self._change_of_status if entry.status else None):
-            if future and not future.done():
-                future.set_result(None)
+        if self._change and not self._change.done():
+            self._change.set_result(None)
+        if entry.status:
+            self.status_changes += 1
+            if self._change_of_status and not self._change_of_status.done():
+                self._change_of_status.set_result(None)
 
     def reach(self, seq: int) -> None:
         """Events up to number `seq` need not be told any more."""
@@ -205,12 +216,14 @@ class EventLog:
         channel = self.open(thread_id, run_id)
         try:
             while True:
+                changes = channel.status_changes
                 row = await self._store.one(sql.find_status, thread_id=thread_id, run_id=run_id)
                 status, last_seq = row or (None, 0)
                 if is_reached(status):
                     return
                 channel.reach(last_seq)
-                await channel.change_of_status()
+                if channel.status_changes == changes:
+                    await channel.change_of_status()
         finally:
             self.close(thread_id, run_id)
 
@@ -253,51 +266,72 @@ class EventLog:
 
 
 class Follower:
-    """Gives a run's entries as they come, until the run rests. Misses nothing from the moment it is made."""
+    """Gives a run's frames as they come, until the run rests. Misses nothing from the moment it is made."""
 
     def __init__(self, log: EventLog, thread_id: str, run_id: str, after: int, status: str) -> None:
         self._log = log
         self._key = (thread_id, run_id)
         self._channel = log.open(thread_id, run_id)
-        self._has_read = False
-        self._is_open = True
+        self._status = status
+        self._cursor = after
         self._waiting: deque[Entry] = deque()
-        self.cursor = after
-        self.status = status
+        self._has_read = False
+        self._is_done = False
+        self._is_closed = False
 
     def __aiter__(self) -> Follower:
         return self
 
-    async def __anext__(self) -> str:
-        """The frames of the next entry."""
+    async def __anext__(self) -> bytes:
+        """The frames of the next entry; in the end the one that says so."""
+        if self._is_done:
+            raise StopAsyncIteration
         while not self._waiting:
-            if self._has_read and self.cursor >= self._channel.last_seq:
-                if self.status in RESTING:
-                    await self.aclose()
-                    raise StopAsyncIteration
+            if self._has_read and self._cursor >= self._channel.last_seq:
+                if self._status in RESTING:
+                    self._is_done = True
+                    return done(self._cursor).encode()
                 await self._channel.change()
             self._waiting.extend(await self._next())
         entry = self._waiting.popleft()
-        frames = entry.after(self.cursor)
-        self.cursor = entry.last_seq
-        self.status = entry.status or self.status
-        return frames
+        frames = entry.after(self._cursor)
+        self._cursor = entry.last_seq
+        self._status = entry.status or self._status
+        return frames.encode()
 
     async def aclose(self) -> None:
         """Stops following."""
-        if self._is_open:
-            self._is_open = False
+        if not self._is_closed:
+            self._is_closed = True
             self._log.close(*self._key)
 
     async def _next(self) -> list[Entry]:
-        entries = self._channel.since(self.cursor)
+        entries = self._channel.since(self._cursor)
         if entries:
             self._has_read = True
         elif entries is None or not self._has_read:
-            entries = await self._log.read(*self._key, self.cursor)
+            entries = await self._log.read(*self._key, self._cursor)
             self._has_read = len(entries) < READ_AT_ONCE
             if not entries:
                 # What memory knows of and the log has lost will not come any more.
-                self.cursor = max(self.cursor, self._channel.last_seq)
-            self._channel.reach(entries[-1].last_seq if entries else self.cursor)
+                self._cursor = max(self._cursor, self._channel.last_seq)
+            self._channel.reach(entries[-1].last_seq if entries else self._cursor)
         return entries
+
+
+class Snapshot:
+    """Stands in for a log that is forgotten: one event, and the end."""
+
+    def __init__(self, seq: int, event: Event) -> None:
+        self._frames = [done(seq).encode(), frame(seq, event).encode()]
+
+    def __aiter__(self) -> Snapshot:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._frames:
+            raise StopAsyncIteration
+        return self._frames.pop()
+
+    async def aclose(self) -> None:
+        """Nothing was opened."""

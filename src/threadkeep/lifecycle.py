@@ -13,17 +13,19 @@ is refused. So a process that was frozen, cut off or overtaken can do no harm.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
 from threadkeep import drafts, events, messages, run_steps
+from threadkeep.context import Context
 from threadkeep.events import Entry, Event
-from threadkeep.messages import IncompleteDetails, Message
+from threadkeep.messages import IncompleteDetails, Message, Part
 from threadkeep.run_steps import FunctionCall, LastError, MessageCreation, StepStatus, Usage
 from threadkeep.store import queries
-from threadkeep.store.interface import Transaction
+from threadkeep.store.interface import Change, Transaction
 from threadkeep.tools import ReasoningEffort, ResponseFormat, Tool, ToolChoice
 
 sql = queries.load("lifecycle")
@@ -41,6 +43,8 @@ Status: TypeAlias = Literal[
     "incomplete",
     "expired",
 ]
+# Differs from OpenAI: the specification has no `content_filter` here, and no other way to tell.
+IncompleteReason: TypeAlias = Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"]
 MAY_FOLLOW: dict[str, frozenset[str]] = {
     "queued": frozenset({"in_progress", "cancelling", "expired", "failed"}),
     "in_progress": frozenset({"requires_action", "cancelling", "completed", "incomplete", "failed", "expired"}),
@@ -80,7 +84,7 @@ class RequiredAction(Struct):
 class RunIncompleteDetails(Struct):
     """Why a run has no end."""
 
-    reason: Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"]
+    reason: IncompleteReason
 
 
 class Run(Struct, kw_only=True):
@@ -140,9 +144,9 @@ class HeldRun(Struct, kw_only=True):
     plan: Plan
     project_id: str
     seq: int
-    fence: int
-    attempt: int
-    wake_at: int | None
+    fence: int = 1
+    attempt: int = 1
+    wake_at: int | None = None
     # The thread's; what adds a message needs it.
     deleted_seq: int
 
@@ -163,7 +167,7 @@ def enter(
     *,
     action: RequiredAction | None = None,
     error: LastError | None = None,
-    reason: Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"] | None = None,
+    reason: IncompleteReason | None = None,
 ) -> None:
     """Gives `run` the status, with all that goes with it. `now` is in seconds."""
     if status not in MAY_FOLLOW.get(run.status, ()):
@@ -204,9 +208,9 @@ def hold(tx: Transaction, thread_id: str, run_id: str, *, fence: int | None = No
     )
 
 
-def insert(tx: Transaction, held: HeldRun) -> None:
-    """Stores a new run."""
-    tx.run(sql.insert_run, project_id=held.project_id, seq=held.seq, **_row(held))
+def insertion(held: HeldRun) -> Change:
+    """What stores a new run."""
+    return sql.insert_run, {"project_id": held.project_id, "seq": held.seq, **_row(held)}
 
 
 def save(tx: Transaction, held: HeldRun) -> None:
@@ -243,80 +247,123 @@ def message_event(message: Message, name: str = "") -> Event:
     return f"thread.message.{name or message.status}", encode(message)
 
 
-def claim(tx: Transaction, held: HeldRun, now: int, lease_until: int, lifetime_s: int) -> Entry:
+def is_overdue(ctx: Context, run: Run) -> bool:
+    """Whether the run's time is up."""
+    return run.expires_at is not None and run.expires_at <= ctx.now()
+
+
+def lease_end(ctx: Context) -> int:
+    """When the lease of a run that is claimed or confirmed now ends, in milliseconds."""
+    return ctx.now_ms() + int(ctx.settings.run_lease_s * 1000)
+
+
+def claim(tx: Transaction, ctx: Context, held: HeldRun) -> Entry:
     """A queued run gets an owner; `held.fence` is theirs."""
     if held.run.expires_at is None:
         # It waited behind another: its time begins now, and what that one said belongs to its context.
-        held.run.expires_at = now + lifetime_s
+        held.run.expires_at = ctx.now() + ctx.settings.run_lifetime_s
         held.plan.context_to = message_end(tx, held.run.thread_id)
-    enter(held.run, "in_progress", now)
-    return _change_hands(tx, held, lease_until)
+    enter(held.run, "in_progress", ctx.now())
+    return _change_hands(tx, held, lease_end(ctx))
 
 
 def request_action(
-    tx: Transaction, held: HeldRun, now: int, calls: list[FunctionCall], usage: Usage, before: list[Event]
+    tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], usage: Usage, before: list[Event]
 ) -> Entry:
     """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
-    enter(held.run, "requires_action", now, action=RequiredAction(SubmitToolOutputs(calls)))
+    enter(held.run, "requires_action", ctx.now(), action=RequiredAction(SubmitToolOutputs(calls)))
     held.plan.turn = usage
     assert held.run.expires_at is not None
     return _change_hands(tx, held, held.run.expires_at * 1000, before)
 
 
-def requeue(tx: Transaction, held: HeldRun, now: int, now_ms: int, outputs: dict[str, str]) -> Entry:
+def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, str]) -> Entry:
     """The client's outputs, by call id, are in: the step is complete and the run waits for an owner again."""
     numbered = run_steps.last(tx, held.run.thread_id, held.run.id)
     assert numbered is not None
     assert isinstance(numbered.step.step_details, run_steps.ToolCalls)
     for call in numbered.step.step_details.tool_calls:
         call.function.output = outputs[call.id]
-    run_steps.finish(numbered.step, "completed", now)
+    run_steps.finish(numbered.step, "completed", ctx.now())
     numbered.step.usage, held.plan.turn = held.plan.turn, None
     tx.run_all([run_steps.change(numbered.step, numbered.seq)])
-    enter(held.run, "queued", now)
-    return _change_hands(tx, held, now_ms, [step_event(numbered.step)])
+    enter(held.run, "queued", ctx.now())
+    return _change_hands(tx, held, ctx.now_ms(), [step_event(numbered.step)])
 
 
-def begin_cancelling(tx: Transaction, held: HeldRun, now: int, now_ms: int) -> Entry:
-    """Nobody may go on with the run; whoever comes first ends it."""
-    enter(held.run, "cancelling", now)
-    return _change_hands(tx, held, now_ms)
+class Cancelled(Struct):
+    """What a cancel did: the run as it was `cancelling`, and what is to be told."""
+
+    run_id: str
+    thread_id: str
+    cancelling: bytes
+    entries: list[Entry]
+
+    def announce(self, ctx: Context) -> None:
+        """Tells everybody on this process, once the unit is committed."""
+        ctx.events.publish(self.thread_id, self.run_id, *self.entries)
+        ctx.worker.drop(self.thread_id, self.run_id)
+        ctx.worker.ring()
+
+
+def cancel(tx: Transaction, ctx: Context, held: HeldRun) -> Cancelled:
+    """Takes the run away from whoever carries it out, and ends it: nobody need agree, or even be alive."""
+    enter(held.run, "cancelling", ctx.now())
+    cancelling = encode(held.run)
+    first = _change_hands(tx, held, ctx.now_ms())
+    second = end(tx, ctx, held, "cancelled")
+    return Cancelled(held.run.id, held.run.thread_id, cancelling, [first, second])
 
 
 def end(
     tx: Transaction,
+    ctx: Context,
     held: HeldRun,
     status: Literal["completed", "incomplete", "failed", "cancelled", "expired"],
-    now: int,
-    events_until: int,
     *,
     before: list[Event] | None = None,
     error: LastError | None = None,
-    reason: Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"] | None = None,
+    reason: IncompleteReason | None = None,
 ) -> Entry:
     """The run is over, its thread free or given to the next run that waits.
 
-    What is still open is closed first. `before` are events that come ahead of the run's own; `events_until`
-    (milliseconds) is when the run's events may be forgotten.
+    What is still open is closed first. `before` are events that come ahead of that and of the run's own.
     """
-    closing = [*(before or ()), *_close(tx, held, now, status, error)]
-    enter(held.run, status, now, error=error, reason=reason)
+    closing = [*(before or ()), *_close(tx, held, ctx.now(), status, error)]
+    enter(held.run, status, ctx.now(), error=error, reason=reason)
     held.run.usage = held.plan.spent
-    appended = _change_hands(tx, held, events_until, closing)
+    # From now on `wake_at` is when the events may go.
+    appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
     _release(tx, held)
     return appended
 
 
-def take_over(tx: Transaction, held: HeldRun, now: int, lease_until: int) -> list[Entry]:
+def take_over(tx: Transaction, ctx: Context, held: HeldRun) -> list[Entry]:
     """A run whose owner is gone gets another; the turn that was under way is closed and will start again."""
     error = LastError("server_error", "The process that carried out this step stopped; the step is done again.")
-    closing = _close(tx, held, now, "failed", error)
+    closing = _close(tx, held, ctx.now(), "failed", error)
     held.attempt += not held.plan.is_handed_over
     held.plan.is_handed_over = False
     held.fence += 1
-    held.wake_at = lease_until
+    held.wake_at = lease_end(ctx)
     save(tx, held)
     return [events.append(tx, held.run.thread_id, held.run.id, closing, None)] if closing else []
+
+
+def hand_over(tx: Transaction, held: HeldRun) -> None:
+    """The owner stops in good order: the run is anybody's at once."""
+    held.plan.is_handed_over = True
+    held.fence += 1
+    held.wake_at = 0
+    save(tx, held)
+
+
+def remove_slice(tx: Transaction, thread_id: str, limit: int) -> bool:
+    """Removes some of the runs of a deleted thread, with their steps and events; gives whether all are gone."""
+    for query in (sql.remove_events, sql.remove_steps, sql.remove_runs):
+        if tx.run(query, thread_id=thread_id, limit=limit) >= limit:
+            return False
+    return True
 
 
 def message_end(tx: Transaction, thread_id: str) -> int:
@@ -325,12 +372,12 @@ def message_end(tx: Transaction, thread_id: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _change_hands(tx: Transaction, held: HeldRun, wake_at: int, before: list[Event] | None = None) -> Entry:
+def _change_hands(tx: Transaction, held: HeldRun, wake_at: int, before: Sequence[Event] = ()) -> Entry:
     """Stores the status the run has entered, under a new fence, with the event that tells of it."""
     held.fence += 1
     held.wake_at = wake_at
     save(tx, held)
-    told = [*(before or ()), event(held.run)]
+    told = [*before, event(held.run)]
     return events.append(tx, held.run.thread_id, held.run.id, told, held.run.status)
 
 
@@ -368,7 +415,7 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
     return [*told, step_event(step)]
 
 
-def _content_seen(tx: Transaction, run: Run, message_id: str, first_event: int) -> list[messages.Part]:
+def _content_seen(tx: Transaction, run: Run, message_id: str, first_event: int) -> list[Part]:
     """The message as far as its deltas are in the log."""
     content = drafts.Draft(message_id)
     after = first_event

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -199,13 +199,10 @@ async def create(ctx: Context, thread_id: str, params: MessageAddParams) -> Stor
     message, body = new(ctx, thread_id, params)
 
     def unit(tx: Transaction) -> None:
-        held = tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id)
-        if held is None:
-            raise NotFoundError.of("thread", thread_id)
-        deleted_seq, active_run_id = held
-        if active_run_id:
-            raise ThreadBusyError(thread_id, active_run_id)
-        append(tx, ctx.settings.thread_messages_max, deleted_seq, message, body)
+        held = hold_thread(tx, ctx, thread_id)
+        if held.active_run_id:
+            raise ThreadBusyError(thread_id, held.active_run_id)
+        append(tx, ctx.settings.thread_messages_max, held.deleted_seq, message, body)
 
     try:
         await ctx.store.write(unit)
@@ -286,8 +283,7 @@ async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDelete
     """Removes the message; its text is gone, its place in the order is remembered."""
 
     def unit(tx: Transaction) -> None:
-        if tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id) is None:
-            raise NotFoundError.of("thread", thread_id)
+        hold_thread(tx, ctx, thread_id)
         deleted = tx.one(sql.delete_message, thread_id=thread_id, message_id=message_id)
         if deleted is None:
             raise NotFoundError.of("message", message_id)
@@ -314,6 +310,21 @@ def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "")
     return message, _encode(message)
 
 
+class HeldThread(NamedTuple):
+    """What a unit that holds a thread needs to know of it."""
+
+    deleted_seq: int
+    active_run_id: str | None
+
+
+def hold_thread(tx: Transaction, ctx: Context, thread_id: str) -> HeldThread:
+    """The thread, held until the unit ends. Raises `NotFoundError`."""
+    row = tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id)
+    if row is None:
+        raise NotFoundError.of("thread", thread_id)
+    return HeldThread(*row)
+
+
 def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Message, body: bytes) -> int:
     """Adds a message at the end of a thread that this unit holds; gives its number."""
     added = tx.one(sql.append_message, deleted_seq=deleted_seq, **_row(message, body))
@@ -327,6 +338,17 @@ def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message, held until the unit ends; None when it is deleted."""
     row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
     return _decode(row[0]) if row else None
+
+
+def last(tx: Transaction, thread_id: str, before: int, limit: int) -> list[tuple[int, Message]]:
+    """The thread's messages below a number, newest first, each with its own."""
+    rows = tx.all(sql.list_last_messages, thread_id=thread_id, before=before, limit=limit)
+    return [(seq, _decode(body)) for seq, body in rows]
+
+
+def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
+    """Whether one of the newest messages is a user's."""
+    return any(message.role == "user" for _, message in last(tx, thread_id, BIGINT_MAX, within))
 
 
 def change(message: Message) -> Change:

@@ -65,6 +65,10 @@ select message_id, body from messages
 where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
 order by seq {direction} limit :limit
 
+-- name: list_last_messages
+select seq, body from messages
+where thread_id = :thread_id and seq < :before and body is not null order by seq desc limit :limit
+
 -- What follows is about deleted messages too. Each half of a condition has an index of its own on SQLite.
 -- name: remove_all_messages
 delete from messages where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)

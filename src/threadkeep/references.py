@@ -72,9 +72,12 @@ class ToolResources(Struct, omit_defaults=True):
     code_interpreter: CodeInterpreterResources | None = None
     file_search: FileSearchResources | None = None
 
-    def check(self) -> None:
-        """Refuses ids of another kind, and a store both named and to be made; null becomes an empty list."""
-        at = "tool_resources"
+    def check(self, at: str = "") -> None:
+        """Refuses ids of another kind, and a store both named and to be made; null becomes an empty list.
+
+        `at` is where the object that has them stands in the request.
+        """
+        at = f"{at}tool_resources"
         if self.code_interpreter:
             self.code_interpreter.file_ids = self.code_interpreter.file_ids or []
             _check_all(f"{at}.code_interpreter.file_ids", self.code_interpreter.file_ids, "file")

@@ -6,12 +6,12 @@ the client gives. `--strict` takes both back.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import ids, invalid, messages, metadata
+from threadkeep import ids, invalid, lifecycle, messages, metadata
 from threadkeep.context import Context
 from threadkeep.errors import AuthenticationError, NotFoundError
 from threadkeep.messages import MessageCreateParams
@@ -78,14 +78,46 @@ _decode = msgspec.json.Decoder(Thread).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class NewThread(Struct):
+    """A thread that is about to be stored, with its first messages."""
+
+    thread: Thread
+    body: bytes
+    insertion: Change
+    parts: list[Change]
+    messages: int
+    has_given_id: bool
+
+    def store(self, tx: Transaction) -> None:
+        """Stores it in a unit. Raises `BadRequestError` when its given id is taken."""
+        if not self.has_given_id:
+            tx.run_all([self.insertion, *self.parts])
+            return
+        if _remove(tx, self.thread.id) > messages.REMOVED_AT_ONCE:
+            raise invalid.invalid_value("id", f"'{self.thread.id}' is still being removed, try again shortly")
+        insert_thread, row = self.insertion
+        if not tx.run(insert_thread, **row):
+            raise invalid.invalid_value("id", f"'{self.thread.id}' is already in use")
+        tx.run_all(self.parts)
+
+
 async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
     """Creates a thread with its first messages: all of it or nothing."""
-    thread_id = _new_id(ctx, params)
+    made = new(ctx, params)
+    if made.has_given_id:
+        await ctx.store.write(made.store)
+    else:
+        await ctx.store.run_all([made.insertion, *made.parts])
+    return Stored(made.body)
+
+
+def new(ctx: Context, params: ThreadCreateParams, at: str = "") -> NewThread:
+    """The thread that `params` describe. `at` is where `params` stand in the request."""
+    thread_id = _new_id(ctx, params, at)
     resources = params.tool_resources or ToolResources()
-    resources.check()
+    resources.check(at)
     thread = Thread(id=thread_id, created_at=ctx.now(), metadata=params.metadata or {}, tool_resources=resources)
     body = _encode(thread)
-    first_messages = _first_messages(ctx, thread_id, params.messages or [])
     row = {
         "thread_id": thread_id,
         "project_id": ctx.project_id,
@@ -93,18 +125,15 @@ async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
         "shape": SHAPE,
         "body": body.decode(),
     }
-
-    parts = [*_metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)]
-
-    def under_given_id(tx: Transaction) -> None:
-        if _remove(tx, thread_id) > messages.REMOVED_AT_ONCE:
-            raise invalid.invalid_value("id", f"'{thread_id}' is still being removed, try again shortly")
-        if not tx.run(sql.insert_thread, **row):
-            raise invalid.invalid_value("id", f"'{thread_id}' is already in use")
-        tx.run_all(parts)
-
-    await (ctx.store.write(under_given_id) if params.id else ctx.store.run_all([(sql.insert_thread, row), *parts]))
-    return Stored(body)
+    first_messages = _first_messages(ctx, thread_id, params.messages or [], at)
+    return NewThread(
+        thread,
+        body,
+        (sql.insert_thread, row),
+        [*_metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)],
+        len(first_messages),
+        has_given_id=params.id is not None,
+    )
 
 
 async def retrieve(ctx: Context, thread_id: str) -> Stored:
@@ -173,11 +202,28 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and its messages unreachable at once; `sweep` removes them soon after."""
-    place = {"thread_id": thread_id, "project_id": ctx.project_id}
-    if not await ctx.store.run_all([(sql.delete_thread, {"deleted_at": ctx.now(), **place})]):
-        raise NotFoundError.of("thread", thread_id)
+    """Makes the thread and all in it unreachable at once; `sweep` removes them soon after. A run is cancelled first."""
+    mark = {"thread_id": thread_id, "project_id": ctx.project_id, "deleted_at": ctx.now()}
+    if not await ctx.store.run_all([(sql.delete_thread, mark)]):
+        await _delete_busy(ctx, thread_id, mark)
     return ThreadDeleted(id=thread_id)
+
+
+async def _delete_busy(ctx: Context, thread_id: str, mark: dict[str, Any]) -> None:
+    """Deletes a thread that a run may hold. Raises `NotFoundError` when there is no such thread."""
+
+    def unit(tx: Transaction) -> lifecycle.Cancelled | None:
+        active_run_id = messages.hold_thread(tx, ctx, thread_id).active_run_id
+        cancelled = None
+        if active_run_id:
+            cancelled = lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id))
+            # The runs behind it must not begin.
+            tx.run(lifecycle.sql.occupy_thread, thread_id=thread_id, run_id=None)
+        tx.run(sql.delete_thread, **mark)
+        return cancelled
+
+    if cancelled := await ctx.store.write(unit):
+        cancelled.announce(ctx)
 
 
 async def sweep(store: Store, now: int) -> bool:
@@ -206,14 +252,16 @@ def finish_deletions(tx: Transaction) -> None:
 
 
 def _remove(tx: Transaction, thread_id: str) -> int:
-    """Removes a deleted thread, or a slice of its messages if there are many.
+    """Removes a deleted thread, or a slice of its messages and runs if there are many.
 
     Gives how many messages it found; more than `messages.REMOVED_AT_ONCE` means that the thread is not gone yet.
     """
     row = tx.one(sql.take_leftover, thread_id=thread_id, counted_max=messages.REMOVED_AT_ONCE + 1)
     if row is None:
         return 0
-    project_id, created_at, deleted_at, body, found = row
+    project_id, created_at, deleted_at, body, has_runs, found = row
+    if has_runs and not lifecycle.remove_slice(tx, thread_id, messages.REMOVED_AT_ONCE):
+        return messages.REMOVED_AT_ONCE + 1
     if found > messages.REMOVED_AT_ONCE:
         messages.remove_slice(tx, thread_id)
         return int(found)
@@ -231,20 +279,20 @@ def _remove(tx: Transaction, thread_id: str) -> int:
     return int(found)
 
 
-def _new_id(ctx: Context, params: ThreadCreateParams) -> str:
+def _new_id(ctx: Context, params: ThreadCreateParams, at: str) -> str:
     if params.id is None:
         return ctx.new_id("thread")
-    ids.check_given("id", params.id, "thread")
+    ids.check_given(f"{at}id", params.id, "thread")
     return params.id
 
 
 def _first_messages(
-    ctx: Context, thread_id: str, given: list[MessageCreateParams]
+    ctx: Context, thread_id: str, given: list[MessageCreateParams], at: str
 ) -> list[tuple[messages.Message, bytes]]:
     maximum = STRICT_MESSAGES_MAX if ctx.settings.strict else ctx.settings.thread_create_messages_max
     if len(given) > maximum:
-        raise invalid.array_too_long("messages", maximum, len(given))
-    return [messages.new(ctx, thread_id, params, f"messages[{index}].") for index, params in enumerate(given)]
+        raise invalid.array_too_long(f"{at}messages", maximum, len(given))
+    return [messages.new(ctx, thread_id, params, f"{at}messages[{index}].") for index, params in enumerate(given)]
 
 
 def _metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:

@@ -20,7 +20,7 @@ update threads set shape = :shape, body = :body where thread_id = :thread_id
 
 -- name: delete_thread
 update threads set deleted_at = :deleted_at
-where thread_id = :thread_id and project_id = :project_id and deleted_at is null
+where thread_id = :thread_id and project_id = :project_id and deleted_at is null and active_run_id is null
 
 -- In the order of their ids: neighbours are removed together, and processes that do this at once meet in no deadlock.
 -- name: list_leftovers
@@ -29,7 +29,7 @@ select thread_id from threads where deleted_at is not null order by thread_id li
 -- Each half of the inner condition has an index of its own on SQLite.
 -- name: take_leftover [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select project_id, created_at, deleted_at, body, (
+select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id), (
     select count(*) from (
         select 1 from messages
         where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
@@ -39,7 +39,7 @@ select project_id, created_at, deleted_at, body, (
 from threads where thread_id = :thread_id and deleted_at is not null
 
 -- name: take_leftover [postgres]
-select project_id, created_at, deleted_at, body, (
+select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id), (
     select count(*) from (select 1 from messages where thread_id = :thread_id limit :counted_max) as counted
 )
 from threads where thread_id = :thread_id and deleted_at is not null for no key update

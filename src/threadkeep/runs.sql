@@ -1,0 +1,28 @@
+-- No row: no such thread. A row with null: no such run in it.
+-- name: retrieve_run
+select r.body from threads t left join runs r on r.thread_id = t.thread_id and r.run_id = :run_id
+where t.thread_id = :thread_id and t.project_id = :project_id and t.deleted_at is null
+
+-- name: find_thread
+select thread_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
+
+-- name: locate_run
+select seq from runs where thread_id = :thread_id and run_id = :run_id
+
+-- name: list_runs
+select run_id, body from runs
+where thread_id = :thread_id and seq > :low and seq < :high
+order by seq {direction} limit :limit
+
+-- name: find_last_run
+select coalesce(max(seq), 0) from runs where thread_id = :thread_id
+
+-- name: count_unfinished_runs
+select count(*) from (
+    select 1 from runs
+    where project_id = :project_id and status in ('queued', 'in_progress', 'requires_action', 'cancelling')
+    limit :limit
+) as counted
+
+-- name: count_due_runs
+select count(*) from (select 1 from runs where wake_at <= :now_ms limit :limit) as counted
