@@ -1,4 +1,4 @@
-"""A message while it is being written: the deltas that followers are sent, and the message they add up to.
+"""Messages and tool calls while they are being written: the deltas that followers are sent, and what they add up to.
 
 Deltas are those of the API's section on streaming: the first of a text carries an empty list of annotations, the others
 only the text; content parts are numbered in the order in which they begin.
@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from threadkeep.messages import Part, RefusalPart, Text, TextPart
+from threadkeep.run_steps import CalledFunction, FunctionCall
 
 DELTA = "thread.message.delta"
+STEP_DELTA = "thread.run.step.delta"
 _HEADER = f"event: {DELTA}\n"
 
 _encode = msgspec.json.Encoder().encode
@@ -39,7 +41,7 @@ class _MessageDelta(Struct):
 _decode = msgspec.json.Decoder(_MessageDelta).decode
 
 
-class Draft:
+class MessageDraft:
     """The parts of a message so far."""
 
     def __init__(self, message_id: str) -> None:
@@ -104,3 +106,39 @@ class Draft:
         return (
             f'{{"id":"{self._message_id}","object":"{DELTA}","delta":{{"content":[{{"index":{index},"type":"{kind}",'
         ).encode()
+
+
+class CallsDraft:
+    """The calls of one turn so far, in the order in which they began."""
+
+    def __init__(self, step_id: str) -> None:
+        self._head = (
+            f'{{"id":"{step_id}","object":"{STEP_DELTA}","delta":{{"step_details":'
+            '{"type":"tool_calls","tool_calls":[{"index":'
+        ).encode()
+        self._calls: list[tuple[str, str, list[str]]] = []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(self, call_id: str, name: str) -> bytes:
+        """Begins the next call; gives the delta's data. Id and name are never repeated: clients would join them."""
+        index = len(self._calls)
+        self._calls.append((call_id, name, []))
+        call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": "", "output": None}}
+        return b"%b%d,%b]}}}" % (self._head, index, _encode(call)[1:])
+
+    def arguments(self, index: int, piece: str) -> bytes:
+        """Adds to a call's arguments; gives the delta's data."""
+        self._calls[index][2].append(piece)
+        return b'%b%d,"type":"function","function":{"arguments":%b}}]}}}' % (self._head, index, _encode(piece))
+
+    def without_arguments(self) -> list[int]:
+        """The calls for which the model wrote no arguments at all."""
+        return [index for index, (_, _, pieces) in enumerate(self._calls) if not "".join(pieces).strip()]
+
+    def calls(self) -> list[FunctionCall]:
+        """The calls, for the step."""
+        return [
+            FunctionCall(call_id, CalledFunction(name, "".join(pieces))) for call_id, name, pieces in self._calls
+        ]

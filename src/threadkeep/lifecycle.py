@@ -45,6 +45,7 @@ Status: TypeAlias = Literal[
 ]
 # Differs from OpenAI: the specification has no `content_filter` here, and no other way to tell.
 IncompleteReason: TypeAlias = Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"]
+OverStatus: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "expired"]
 MAY_FOLLOW: dict[str, frozenset[str]] = {
     "queued": frozenset({"in_progress", "cancelling", "expired", "failed"}),
     "in_progress": frozenset({"requires_action", "cancelling", "completed", "incomplete", "failed", "expired"}),
@@ -68,10 +69,24 @@ class TruncationStrategy(Struct, kw_only=True):
     last_messages: Annotated[int, Meta(ge=1)] | None = None
 
 
+class AwaitedFunction(Struct):
+    """A function and the arguments the model wrote, as text."""
+
+    name: str
+    arguments: str
+
+
+class AwaitedCall(Struct, tag_field="type", tag="function"):
+    """A call that the client is to carry out."""
+
+    id: str
+    function: AwaitedFunction
+
+
 class SubmitToolOutputs(Struct):
     """The calls whose outputs are awaited."""
 
-    tool_calls: list[FunctionCall]
+    tool_calls: list[AwaitedCall]
 
 
 class RequiredAction(Struct):
@@ -271,7 +286,8 @@ def request_action(
     tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], usage: Usage, before: list[Event]
 ) -> Entry:
     """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
-    enter(held.run, "requires_action", ctx.now(), action=RequiredAction(SubmitToolOutputs(calls)))
+    awaited = [AwaitedCall(call.id, AwaitedFunction(call.function.name, call.function.arguments)) for call in calls]
+    enter(held.run, "requires_action", ctx.now(), action=RequiredAction(SubmitToolOutputs(awaited)))
     held.plan.turn = usage
     assert held.run.expires_at is not None
     return _change_hands(tx, held, held.run.expires_at * 1000, before)
@@ -279,7 +295,7 @@ def request_action(
 
 def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, str]) -> Entry:
     """The client's outputs, by call id, are in: the step is complete and the run waits for an owner again."""
-    numbered = run_steps.last(tx, held.run.thread_id, held.run.id)
+    numbered = run_steps.find_open(tx, held.run.thread_id, held.run.id)
     assert numbered is not None
     assert isinstance(numbered.step.step_details, run_steps.ToolCalls)
     for call in numbered.step.step_details.tool_calls:
@@ -319,7 +335,7 @@ def end(
     tx: Transaction,
     ctx: Context,
     held: HeldRun,
-    status: Literal["completed", "incomplete", "failed", "cancelled", "expired"],
+    status: OverStatus,
     *,
     before: list[Event] | None = None,
     error: LastError | None = None,
@@ -395,8 +411,8 @@ def _release(tx: Transaction, held: HeldRun) -> None:
 
 def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastError | None) -> list[Event]:
     """Ends the step and the message that are still open, with what followers have seen of them."""
-    numbered = run_steps.last(tx, held.run.thread_id, held.run.id)
-    if numbered is None or numbered.step.status != "in_progress":
+    numbered = run_steps.find_open(tx, held.run.thread_id, held.run.id)
+    if numbered is None:
         return []
     step, told = numbered.step, []
     if isinstance(step.step_details, MessageCreation):
@@ -417,7 +433,7 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
 
 def _content_seen(tx: Transaction, run: Run, message_id: str, first_event: int) -> list[Part]:
     """The message as far as its deltas are in the log."""
-    content = drafts.Draft(message_id)
+    content = drafts.MessageDraft(message_id)
     after = first_event
     while entries := events.read(tx, run.thread_id, run.id, after):
         for entry in entries:

@@ -183,7 +183,7 @@ class MessageDeleted(Struct, kw_only=True):
 
 
 _decode = msgspec.json.Decoder(Message).decode
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 class ThreadBusyError(BadRequestError):
@@ -220,7 +220,7 @@ async def _write_when_free(
     try:
         async with asyncio.timeout(ctx.settings.message_wait_s):
             while True:
-                await ctx.events.wait(thread_id, busy.run_id, lambda status: status in events.OVER)
+                await ctx.events.wait(thread_id, busy.run_id, lambda status: status is None or status in events.OVER)
                 try:
                     return await ctx.store.write(unit)
                 except ThreadBusyError as still_busy:
@@ -274,7 +274,7 @@ async def update(ctx: Context, thread_id: str, message_id: str, params: MessageU
             raise NotFoundError.of("message", message_id)
         message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
         tx.run_all([change(message)])
-        return _encode(message)
+        return encode(message)
 
     return Stored(await ctx.store.write(unit))
 
@@ -307,7 +307,7 @@ def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "")
         metadata=params.metadata or {},
         completed_at=now,
     )
-    return message, _encode(message)
+    return message, encode(message)
 
 
 class HeldThread(NamedTuple):
@@ -340,6 +340,18 @@ def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     return _decode(row[0]) if row else None
 
 
+def find(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
+    """A message as it is now; None when it is deleted."""
+    row = tx.one(sql.find_message, thread_id=thread_id, message_id=message_id)
+    return _decode(row[0]) if row else None
+
+
+def earliest(tx: Transaction, thread_id: str) -> tuple[int, Message] | None:
+    """The thread's oldest message, with its number."""
+    row = tx.one(sql.find_first_message, thread_id=thread_id)
+    return (row[0], _decode(row[1])) if row else None
+
+
 def last(tx: Transaction, thread_id: str, before: int, limit: int) -> list[tuple[int, Message]]:
     """The thread's messages below a number, newest first, each with its own."""
     rows = tx.all(sql.list_last_messages, thread_id=thread_id, before=before, limit=limit)
@@ -353,7 +365,7 @@ def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
 
 def change(message: Message) -> Change:
     """What stores a message's new state."""
-    changed = _encode(message).decode()
+    changed = encode(message).decode()
     return sql.update_message, {
         "thread_id": message.thread_id,
         "message_id": message.id,

@@ -40,6 +40,12 @@ select body from messages where thread_id = :thread_id and message_id = :message
 select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
 for no key update
 
+-- name: find_message
+select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
+
+-- name: find_first_message
+select seq, body from messages where thread_id = :thread_id and body is not null order by seq limit 1
+
 -- name: update_message
 update messages set shape = :shape, body = :body where thread_id = :thread_id and message_id = :message_id
 

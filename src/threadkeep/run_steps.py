@@ -202,10 +202,13 @@ class Numbered(Struct):
     step: RunStep
 
 
-def last(tx: Transaction, thread_id: str, run_id: str) -> Numbered | None:
-    """The run's newest step."""
-    row = tx.one(sql.find_last_step, thread_id=thread_id, run_id=run_id)
-    return Numbered(row[0], row[1], _decode(row[2])) if row else None
+def find_open(tx: Transaction, thread_id: str, run_id: str) -> Numbered | None:
+    """The step that is in progress, if there is one: one of the last two."""
+    for row in tx.all(sql.list_last_steps, thread_id=thread_id, run_id=run_id):
+        numbered = Numbered(row[0], row[1], _decode(row[2]))
+        if numbered.step.status == "in_progress":
+            return numbered
+    return None
 
 
 def all_of(tx: Transaction, thread_id: str, run_id: str) -> list[RunStep]:

@@ -25,4 +25,7 @@ select count(*) from (
 ) as counted
 
 -- name: count_due_runs
-select count(*) from (select 1 from runs where wake_at <= :now_ms limit :limit) as counted
+select count(*) from (
+    select 1 from runs
+    where wake_at <= :now_ms and status in ('queued', 'in_progress', 'requires_action') limit :limit
+) as counted

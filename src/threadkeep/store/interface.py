@@ -63,8 +63,11 @@ class Store(Protocol):
         Raises `OverloadedError` when too many writes wait, `StorageUnavailableError` when the database cannot take it.
         """
 
-    async def run_all(self, changes: Sequence[Change]) -> int:
-        """All of the changes or none: what `write` with `tx.run_all` does, for less."""
+    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:
+        """All of the changes or none: what `write` with `tx.run_all` does, for less.
+
+        A patient caller lets others join its transaction: it waits a few milliseconds when one has just been written.
+        """
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; gives the names of the migrations that were applied."""

@@ -152,7 +152,7 @@ class PostgresStore:
         finally:
             self._writes -= 1
 
-    async def run_all(self, changes: Sequence[Change]) -> int:
+    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:  # noqa: ARG002 - each goes alone
         if len(changes) > TOGETHER_MAX:
             return await self.write(lambda tx: tx.run_all(changes))
         return await self._write(lambda: self._run_at_once(changes))

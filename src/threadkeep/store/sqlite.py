@@ -34,6 +34,8 @@ T = TypeVar("T")
 GROUP_UNITS_MAX = 128
 # A group takes no further units after this long on the event loop.
 GROUP_S = 0.01
+# How long after a group the next one may be that holds patient writes alone.
+PATIENCE_S = 0.005
 MMAP_BYTES = 64 * 1024**3
 STATEMENTS_CACHED = 256
 # What was changed is in the log, where the memory map does not reach: the writer keeps such pages in memory.
@@ -60,6 +62,9 @@ class SqliteStore:
         self._queue_max = write_queue_max
         self._queue: deque[tuple[Unit, asyncio.Future[Any]]] = deque()
         self._queued = asyncio.Event()
+        # When the last group was begun, and what ends the time in which patient writes wait for others.
+        self._written_at = 0.0
+        self._gathering: asyncio.TimerHandle | None = None
         self._closing = False
         self._log_pages = 0
 
@@ -129,17 +134,29 @@ class SqliteStore:
             raise unavailable(error) from error
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
+        return await self._enqueue(unit, is_patient=False)
+
+    def _enqueue(self, unit: Callable[[Transaction], T], *, is_patient: bool) -> asyncio.Future[T]:
         if len(self._queue) >= self._queue_max:
             raise OverloadedError("too many writes are waiting")
         if self._closing:
             raise StorageUnavailableError("The server is stopping.")
-        waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T] = loop.create_future()
         self._queue.append((unit, waiter))
-        self._queued.set()
-        return await waiter
+        wait_s = self._written_at + PATIENCE_S - loop.time() if is_patient else 0
+        if wait_s <= 0:
+            self._queued.set()
+        elif self._gathering is None:
+            self._gathering = loop.call_later(wait_s, self._end_gathering)
+        return waiter
 
-    async def run_all(self, changes: Sequence[Change]) -> int:
-        return await self.write(lambda tx: tx.run_all(changes))
+    def _end_gathering(self) -> None:
+        self._gathering = None
+        self._queued.set()
+
+    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:
+        return await self._enqueue(lambda tx: tx.run_all(changes), is_patient=is_patient)
 
     async def migrate(self) -> list[str]:
         return await self.write(migrate.apply)
@@ -166,10 +183,13 @@ class SqliteStore:
         while not self._closing or self._queue:
             await self._queued.wait()
             self._queued.clear()
-            while self._queue:
-                group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_UNITS_MAX))]
-                done = await self._write_group(group)
-                self._queue.extendleft(reversed(group[done:]))
+            self._written_at = asyncio.get_running_loop().time()
+            group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_UNITS_MAX))]
+            is_more = bool(self._queue)
+            done = await self._write_group(group) if group else 0
+            self._queue.extendleft(reversed(group[done:]))
+            if is_more or done < len(group):
+                self._queued.set()
 
     async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any]]]) -> int:
         """Writes as many of the group as fit the time; gives how many that were."""

@@ -75,7 +75,11 @@ create table runs (
 create unique index runs_by_seq on runs (thread_id, seq)
 
 -- name: create_runs_due
-create index runs_due on runs (wake_at) where wake_at is not null
+create index runs_due on runs (wake_at) where status in ('queued', 'in_progress', 'requires_action')
+
+-- name: create_runs_over
+create index runs_over on runs (wake_at)
+where wake_at is not null and status in ('completed', 'incomplete', 'failed', 'cancelled', 'expired')
 
 -- Queued behind the run that holds the thread.
 -- name: create_runs_waiting

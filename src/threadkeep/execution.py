@@ -1,0 +1,108 @@
+"""One run, carried out: a turn of the model becomes a message or tool calls, event by event, under the run's fence.
+
+What the model says goes to the log as it comes: at once when no write is under way, together with what follows when one
+is. A function call ends the turn; the run then waits for its client, owned by nobody, and goes on as a new turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from threadkeep import conversation, events, lifecycle, references, run_steps, tools
+from threadkeep.context import Context
+from threadkeep.conversation import PromptTooLongError
+from threadkeep.errors import BadRequestError
+from threadkeep.lifecycle import HeldRun, IncompleteReason
+from threadkeep.run_log import LogTooLongError, RunLog
+from threadkeep.run_steps import LastError
+from threadkeep.store.interface import Transaction
+from threadkeep.turn import Turn
+from threadkeep.upstream import UpstreamError
+
+
+class Execution:
+    """Carries out one run for its owner, from the state it is in to the next in which it rests."""
+
+    def __init__(self, ctx: Context, held: HeldRun) -> None:
+        self._ctx = ctx
+        self._held = held
+        self._run = held.run
+
+    async def run(self) -> None:
+        """Returns when the run rests. Raises `FenceLostError` when it has been taken away, or a store's error."""
+        self._log = RunLog(self._ctx, self._held, *await self._ctx.store.read(self._measure))
+        writing = asyncio.create_task(self._log.write_added())
+        try:
+            async with asyncio.timeout(self._seconds_left()) as lifetime:
+                await self._take_turn()
+        except TimeoutError:
+            if not lifetime.expired():
+                raise
+            await self._end("expired")
+        except UpstreamError as error:
+            await self.fail(LastError(error.code, error.message))
+        except BadRequestError as error:
+            # The thread is full.
+            await self.fail(LastError("server_error", error.message))
+        except LogTooLongError:
+            await self.fail(LastError("server_error", "The run wrote more than it may."))
+        except PromptTooLongError:
+            await self._end_for_length()
+        finally:
+            writing.cancel()
+
+    async def fail(self, error: LastError) -> None:
+        """Ends the run with an error."""
+        await self._end("failed", error=error)
+
+    def _measure(self, tx: Transaction) -> tuple[int, int]:
+        place = {"thread_id": self._run.thread_id, "run_id": self._run.id}
+        row = tx.one(events.sql.measure_events, **place)
+        return events.last_seq(tx, **place), int(row[0]) if row else 0
+
+    def _seconds_left(self) -> float:
+        return max(0.0, (self._run.expires_at or 0) - self._ctx.clock())
+
+    async def _take_turn(self) -> None:
+        run, spent = self._run, self._held.plan.spent
+        if tools.hosted(run.tools):
+            await self.fail(LastError("server_error", references.NOT_THERE_YET))
+            return
+        all_steps = await self._ctx.store.read(lambda tx: run_steps.all_of(tx, run.thread_id, run.id))
+        steps = conversation.completed(all_steps)
+        rounds = sum(step.type == "tool_calls" for step in steps)
+        if rounds > self._ctx.settings.run_tool_rounds_max:
+            await self.fail(LastError("server_error", f"The run called tools {rounds} times, more often than it may."))
+            return
+        if run.max_completion_tokens is not None and spent.completion_tokens >= run.max_completion_tokens:
+            await self._end("incomplete", reason="max_completion_tokens")
+            return
+        route = await self._ctx.upstreams.find(run.model)
+        request = await conversation.request_of(self._ctx, run, self._held.plan, steps, route.context_tokens)
+        turn = Turn(self._ctx, run, self._log, next_step=len(all_steps) + 1)
+        async with aclosing(self._ctx.upstreams.stream(request)) as answer:
+            async for parts in answer:
+                await turn.take(parts)
+        await turn.finish()
+
+    async def _end_for_length(self) -> None:
+        if self._run.max_prompt_tokens is not None:
+            await self._end("incomplete", reason="max_prompt_tokens")
+        else:
+            await self.fail(LastError("invalid_prompt", "The thread's newest message is too long for the model."))
+
+    async def _end(
+        self,
+        status: lifecycle.OverStatus,
+        *,
+        error: LastError | None = None,
+        reason: IncompleteReason | None = None,
+    ) -> None:
+        # What has not been seen yet is seen before the end is.
+        await self._log.flush()
+        await self._log.commit(
+            lambda tx, held, _: lifecycle.end(tx, self._ctx, held, status, error=error, reason=reason)
+        )
+
+

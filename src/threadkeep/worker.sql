@@ -1,0 +1,18 @@
+-- What somebody must look at: queued, without a living owner, or with its client overdue. Oldest first.
+-- name: list_due_runs
+select thread_id, run_id, project_id from runs
+where wake_at <= :now_ms and status in ('queued', 'in_progress', 'requires_action')
+order by wake_at limit :limit
+
+-- Runs that are over, whose events may go.
+-- name: list_forgettable_runs
+select thread_id, run_id from runs
+where wake_at <= :now_ms and status in ('completed', 'incomplete', 'failed', 'cancelled', 'expired')
+order by wake_at limit :limit
+
+-- name: mark_forgotten
+update runs set wake_at = null where thread_id = :thread_id and run_id = :run_id
+
+-- Confirms the lease of a run that is still its owner's.
+-- name: extend_lease
+update runs set wake_at = :lease_end where thread_id = :thread_id and run_id = :run_id and fence = :fence
