@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
 
+import msgspec
 import openai
 import pytest
+
+from threadkeep import messages, threads
+from threadkeep.messages import MessageCreateParams, MessageListParams
 
 
 def list_threads(client, **query):
@@ -43,6 +49,15 @@ def test_a_thread_is_created_with_messages_in_their_order(client):
     thread = client.beta.threads.create(messages=[{"role": "user", "content": f"number {n}"} for n in range(50)])
     texts = [m.content[0].text.value for m in client.beta.threads.messages.list(thread.id, order="asc", limit=100)]
     assert texts == [f"number {n}" for n in range(50)]
+
+
+def test_first_messages_are_as_old_as_their_thread(server):
+    clock = itertools.count(1_700_000_000)
+    ctx = dataclasses.replace(server.app.context_of("project"), clock=lambda: next(clock))
+    hello = MessageCreateParams(role="user", content="hello")
+    thread = msgspec.json.decode(server.run(threads.create(ctx, threads.ThreadCreateParams(messages=[hello] * 3))))
+    page = server.run(messages.list_(ctx, thread["id"], MessageListParams()))
+    assert [msgspec.json.decode(message)["created_at"] for message in page.data] == [thread["created_at"]] * 3
 
 
 def test_a_thread_with_one_bad_message_is_not_created(client):

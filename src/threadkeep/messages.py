@@ -258,10 +258,12 @@ async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDelete
     return MessageDeleted(id=message_id)
 
 
-def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "") -> tuple[Message, bytes]:
+def new(
+    ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "", now: int | None = None
+) -> tuple[Message, bytes]:
     """The message that `params` describe and its stored text. `at` is where `params` stand in the request."""
     content = _content(params, at, strict=ctx.settings.strict)
-    now = ctx.now()
+    now = ctx.now() if now is None else now
     message = Message(
         id=ctx.new_id("msg"),
         created_at=now,

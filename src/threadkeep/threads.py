@@ -83,7 +83,7 @@ async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
     resources.check()
     thread = Thread(id=thread_id, created_at=ctx.now(), metadata=params.metadata or {}, tool_resources=resources)
     body = _encode(thread)
-    first_messages = _first_messages(ctx, thread_id, params.messages or [])
+    first_messages = _first_messages(ctx, thread, params.messages or [])
     row = {
         "thread_id": thread_id,
         "project_id": ctx.project_id,
@@ -222,12 +222,16 @@ def _new_id(ctx: Context, params: ThreadCreateParams) -> str:
 
 
 def _first_messages(
-    ctx: Context, thread_id: str, given: list[MessageCreateParams]
+    ctx: Context, thread: Thread, given: list[MessageCreateParams]
 ) -> list[tuple[messages.Message, bytes]]:
     maximum = STRICT_MESSAGES_MAX if ctx.settings.strict else ctx.settings.thread_create_messages_max
     if len(given) > maximum:
         raise invalid.array_too_long("messages", maximum, len(given))
-    return [messages.new(ctx, thread_id, params, f"messages[{index}].") for index, params in enumerate(given)]
+    # All of them are as old as the thread, also when a second ends meanwhile.
+    return [
+        messages.new(ctx, thread.id, params, f"messages[{index}].", thread.created_at)
+        for index, params in enumerate(given)
+    ]
 
 
 def _metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:
