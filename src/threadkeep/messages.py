@@ -211,7 +211,8 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
 
         def locate(message_id: str) -> int:
             row = tx.one(sql.locate_message, thread_id=thread_id, message_id=message_id)
-            if row is None:
+            # Differs from OpenAI: a deleted message still marks its place, but not under `--strict`.
+            if row is None or (row[1] and ctx.settings.strict):
                 raise NotFoundError.of("message", message_id)
             return int(row[0])
 
