@@ -318,6 +318,7 @@ class TestBackups:
             run("backup", f"{name}.db")
         run("restore", "one.db")
         run("restore", "two.db")
+        assert not list((tmp_path / "threadkeep-data").glob("*-shm"))
         kept = list((tmp_path / "threadkeep-data").glob("*.before-restore-*[0-9]"))
         listed = [run("projects", "list", "--database", f"sqlite:///{file}").stdout for file in kept]
         assert sorted(text.count("\n") for text in listed) == [2, 4]
