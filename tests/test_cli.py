@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import apsw
 import httpx2
@@ -296,6 +299,19 @@ class TestKeysAndProjects:
             assert refused.returncode == 1
             assert hint in refused.stderr
             assert "Traceback" not in refused.stderr
+
+
+def test_more_connections_are_taken_than_the_system_begins_with(serve):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    _, url, _ = serve()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    host, port = url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(300):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=WAIT_S))
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 class TestBackups:
