@@ -117,6 +117,7 @@ def test_log_json_writes_one_object_a_line(serve):
     (line,) = [json.loads(line) for line in err.splitlines()]
     assert (line["status"], line["route"], line["method"]) == (200, "/healthz", "GET")
     assert set(line) >= {"time", "level", "logger", "request_id", "project", "duration_ms", "client"}
+    assert line["duration_ms"] == round(line["duration_ms"], 1)
 
 
 def test_no_request_log_writes_no_lines(serve):
