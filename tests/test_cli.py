@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import apsw
 import httpx2
@@ -116,6 +119,7 @@ def test_log_json_writes_one_object_a_line(serve):
     (line,) = [json.loads(line) for line in err.splitlines()]
     assert (line["status"], line["route"], line["method"]) == (200, "/healthz", "GET")
     assert set(line) >= {"time", "level", "logger", "request_id", "project", "duration_ms", "client"}
+    assert line["duration_ms"] == round(line["duration_ms"], 1)
 
 
 def test_no_request_log_writes_no_lines(serve):
@@ -300,6 +304,19 @@ class TestKeysAndProjects:
             assert "Traceback" not in refused.stderr
 
 
+def test_more_connections_are_taken_than_the_system_begins_with(serve):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    _, url, _ = serve()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    host, port = url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(300):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=WAIT_S))
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 class TestBackups:
     def test_a_copy_taken_while_serving_can_be_put_back(self, run, serve):
         process, url, _ = serve()
@@ -320,6 +337,7 @@ class TestBackups:
             run("backup", f"{name}.db")
         run("restore", "one.db")
         run("restore", "two.db")
+        assert not list((tmp_path / "threadkeep-data").glob("*-shm"))
         kept = list((tmp_path / "threadkeep-data").glob("*.before-restore-*[0-9]"))
         listed = [run("projects", "list", "--database", f"sqlite:///{file}").stdout for file in kept]
         assert sorted(text.count("\n") for text in listed) == [2, 4]

@@ -182,6 +182,14 @@ class TestStrict:
             create(strict_client, "https://example.com/picture?id=3")
         assert caught.value.param == "messages[0].content[1].image_url.url"
 
+    def test_a_deleted_message_is_no_cursor(self, strict_client):
+        thread = strict_client.beta.threads.create(messages=[{"role": "user", "content": text} for text in "abc"])
+        second = strict_client.beta.threads.messages.list(thread.id).data[1]
+        assert texts(strict_client.beta.threads.messages.list(thread.id, after=second.id).data) == ["a"]
+        strict_client.beta.threads.messages.delete(second.id, thread_id=thread.id)
+        with pytest.raises(openai.NotFoundError, match=f"No message found with id '{second.id}'"):
+            strict_client.beta.threads.messages.list(thread.id, after=second.id)
+
     def test_file_ids_are_unknown(self, strict_client):
         thread = strict_client.beta.threads.create()
         with pytest.raises(openai.BadRequestError, match="Unknown parameter: 'file_ids'"):

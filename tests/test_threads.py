@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import re
+=======
+import dataclasses
+import itertools
+>>>>>>> audit-2
 import time
 from pathlib import Path
 
+import msgspec
 import openai
 import pytest
 
+<<<<<<< HEAD
 from threadkeep import threads
 from threadkeep.store import queries
 
@@ -17,6 +24,10 @@ def sweep(server):
     """Removes what deleted threads left, as the server does by itself soon after."""
     while server.run(threads.sweep(server.app.store, int(time.time()))):
         pass
+=======
+from threadkeep import messages, threads
+from threadkeep.messages import MessageCreateParams, MessageListParams
+>>>>>>> audit-2
 
 
 def list_threads(client, **query):
@@ -54,6 +65,15 @@ def test_a_thread_is_created_with_messages_in_their_order(client):
     thread = client.beta.threads.create(messages=[{"role": "user", "content": f"number {n}"} for n in range(50)])
     texts = [m.content[0].text.value for m in client.beta.threads.messages.list(thread.id, order="asc", limit=100)]
     assert texts == [f"number {n}" for n in range(50)]
+
+
+def test_first_messages_are_as_old_as_their_thread(server):
+    clock = itertools.count(1_700_000_000)
+    ctx = dataclasses.replace(server.app.context_of("project"), clock=lambda: next(clock))
+    hello = MessageCreateParams(role="user", content="hello")
+    thread = msgspec.json.decode(server.run(threads.create(ctx, threads.ThreadCreateParams(messages=[hello] * 3))))
+    page = server.run(messages.list_(ctx, thread["id"], MessageListParams()))
+    assert [msgspec.json.decode(message)["created_at"] for message in page.data] == [thread["created_at"]] * 3
 
 
 def test_a_thread_with_one_bad_message_is_not_created(client):

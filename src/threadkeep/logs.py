@@ -96,13 +96,10 @@ def _text_line(line: RequestLine) -> str:
 
 def _json_line(line: RequestLine) -> str:
     at, *values = line
-    return (
-        msgspec.json.encode(
-            {"time": _time_text(at), "level": "info", "logger": "threadkeep.requests"}
-            | dict(zip(_NAMES, values, strict=True))
-        ).decode()
-        + "\n"
-    )
+    named: dict[str, object] = dict(zip(_NAMES, values, strict=True))
+    named["duration_ms"] = round(line[6], 1)
+    fields = {"time": _time_text(at), "level": "info", "logger": "threadkeep.requests"} | named
+    return msgspec.json.encode(fields).decode() + "\n"
 
 
 def _time_text(at: float) -> str:

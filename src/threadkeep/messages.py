@@ -249,7 +249,8 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
 
         def locate(message_id: str) -> int:
             row = tx.one(sql.locate_message, thread_id=thread_id, message_id=message_id)
-            if row is None:
+            # Differs from OpenAI: a deleted message still marks its place, but not under `--strict`.
+            if row is None or (row[1] and ctx.settings.strict):
                 raise NotFoundError.of("message", message_id)
             return int(row[0])
 
@@ -293,10 +294,12 @@ async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDelete
     return MessageDeleted(id=message_id)
 
 
-def new(ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "") -> tuple[Message, bytes]:
+def new(
+    ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "", now: int | None = None
+) -> tuple[Message, bytes]:
     """The message that `params` describe and its stored text. `at` is where `params` stand in the request."""
     content = _content(params, at, strict=ctx.settings.strict)
-    now = ctx.now()
+    now = ctx.now() if now is None else now
     message = Message(
         id=ctx.new_id("msg"),
         created_at=now,

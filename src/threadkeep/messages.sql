@@ -59,7 +59,7 @@ update threads set deleted_seq = :seq where thread_id = :thread_id and deleted_s
 
 -- Deleted messages too: their row remembers where they stood.
 -- name: locate_message
-select seq from messages where thread_id = :thread_id and message_id = :message_id
+select seq, body is null from messages where thread_id = :thread_id and message_id = :message_id
 
 -- name: list_messages
 select message_id, body from messages

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import signal
 import socket
 import stat
@@ -23,6 +24,8 @@ from threadkeep.store import is_shared
 BACKLOG = 2048
 # New objects between two looks for garbage; Python's own figure is 700.
 GARBAGE_OBJECTS = 20_000
+# Open files of a process beside its clients' connections: the database, the log, connections to PostgreSQL.
+OTHER_FILES = 256
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -32,6 +35,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         raise StartupError(
             "An embedded database is served by one process.", "Use PostgreSQL for several, or leave out --processes."
         )
+    _allow_open_files(settings.connections_max + OTHER_FILES)
     listener = bind(settings)
 
     def work(announce: Callable[[str], None]) -> None:
@@ -49,6 +53,15 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         listener.close()
         if settings.uds:
             Path(settings.uds).unlink(missing_ok=True)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Many systems begin with 1024 and permit more; a connection over the limit would be dropped without an answer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _say_nothing(_: str) -> None:

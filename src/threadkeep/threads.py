@@ -125,7 +125,7 @@ def new(ctx: Context, params: ThreadCreateParams, at: str = "") -> NewThread:
         "shape": SHAPE,
         "body": body.decode(),
     }
-    first_messages = _first_messages(ctx, thread_id, params.messages or [], at)
+    first_messages = _first_messages(ctx, thread, params.messages or [], at)
     return NewThread(
         thread,
         body,
@@ -287,12 +287,16 @@ def _new_id(ctx: Context, params: ThreadCreateParams, at: str) -> str:
 
 
 def _first_messages(
-    ctx: Context, thread_id: str, given: list[MessageCreateParams], at: str
+    ctx: Context, thread: Thread, given: list[MessageCreateParams], at: str
 ) -> list[tuple[messages.Message, bytes]]:
     maximum = STRICT_MESSAGES_MAX if ctx.settings.strict else ctx.settings.thread_create_messages_max
     if len(given) > maximum:
         raise invalid.array_too_long(f"{at}messages", maximum, len(given))
-    return [messages.new(ctx, thread_id, params, f"{at}messages[{index}].") for index, params in enumerate(given)]
+    # All of them are as old as the thread, also when a second ends meanwhile.
+    return [
+        messages.new(ctx, thread.id, params, f"{at}messages[{index}].", thread.created_at)
+        for index, params in enumerate(given)
+    ]
 
 
 def _metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:

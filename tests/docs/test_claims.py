@@ -20,6 +20,8 @@ def test_the_azure_client_works_with_a_base_url(server):
     with openai.AzureOpenAI(base_url=server.base_url, api_version=VERSION, api_key=server.new_key()) as client:
         thread = client.beta.threads.create()
         assert client.beta.threads.retrieve(thread.id) == thread
+        # It sends `api-version` with every request, also with those whose unknown parameters are refused.
+        assert [found["id"] for found in client.get("/threads", cast_to=object)["data"]] == [thread.id]
 
 
 def test_the_azure_client_gets_a_404_with_an_endpoint(server):

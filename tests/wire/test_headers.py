@@ -146,6 +146,8 @@ class TestCors:
             for answer in (http.get("/threads", headers=bearer(key)), http.get("/threads"), http.get("/nowhere")):
                 assert answer.headers["access-control-allow-origin"] == "https://app.example"
                 assert "x-request-id" in answer.headers["access-control-expose-headers"]
+            page = http.options(f"{server.url}/openapi.json", headers={"Access-Control-Request-Headers": "x"})
+            assert (page.status_code, page.headers["access-control-allow-headers"]) == (204, "x")
             stranger = http.get("/threads", headers=bearer(key) | {"Origin": "https://other.example"})
             assert "access-control-allow-origin" not in stranger.headers
 

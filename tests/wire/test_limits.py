@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+import time
 
 import apsw
 import httpx2
@@ -48,3 +50,25 @@ def test_a_body_is_not_lost_to_a_wish_for_another_protocol(server):
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"cannot ask for an upgrade" in answer
+
+
+def test_while_the_fault_in_a_large_body_is_looked_for_others_are_answered(servers):
+    server = servers("sqlite")
+    message = b'{"role":"user","content":"x"},'
+    body = b'{"messages":[' + message * (15_000_000 // len(message)) + b"5]}"
+    headers = {"Authorization": f"Bearer {server.new_key()}"}
+    waits = []
+
+    async def ask():
+        began = time.perf_counter()
+        async with httpx2.AsyncClient(base_url=server.base_url, headers=headers, timeout=60) as client:
+            refused = asyncio.create_task(client.post("/threads", content=body))
+            while not refused.done():
+                asked = time.perf_counter()
+                await client.get("/threads")
+                waits.append(time.perf_counter() - asked)
+        return await refused, time.perf_counter() - began
+
+    answer, took = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_type")
+    assert max(waits) < took / 3

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +22,11 @@ OK = 200
 _NOT_PLAIN = (EventStream, WithHeaders)
 _NOTHING: dict[str, str | None] = {}
 _encode = msgspec.json.Encoder().encode
+
+# What is wrong with a body of many elements takes seconds to find. Bodies over this size are decoded in an OS thread,
+# one at a time because of the memory it takes, so that other requests are answered meanwhile.
+DECODED_ON_LOOP_BYTES_MAX = 256 * 1024
+_large_bodies = ThreadPoolExecutor(1, thread_name_prefix="body")
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,11 @@ class Endpoint:
     ) -> Answer | EventStream:
         """Runs the operation for one request; gives what to send. Raises `APIError`."""
         arguments: list[Any] = [ctx]
-        params = self._params(query_string, body, v1=v1)
+        if len(body) > DECODED_ON_LOOP_BYTES_MAX:
+            decode = partial(self._params, query_string, body, v1=v1)
+            params = await asyncio.get_running_loop().run_in_executor(_large_bodies, decode)
+        else:
+            params = self._params(query_string, body, v1=v1)
         for name, value in zip(self._parameters, path_ids, strict=True):
             ids.check(name, value, PREFIXES[name])
             arguments.append(value)

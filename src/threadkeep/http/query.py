@@ -20,6 +20,8 @@ T = TypeVar("T")
 FIELDS_MAX = 100
 REMEMBERED_MAX = 1024
 REMEMBERED_BYTES_MAX = 200
+# Azure's clients send it with every request, and it means nothing here.
+AZURE_VERSION = "api-version"
 _IN_MAP = re.compile(r"(?P<name>\w+)\[(?P<key>.*)\]", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
@@ -59,6 +61,8 @@ def _gather(pairs: list[tuple[str, str]], wanted: type) -> dict[str, Any]:
     types = _field_types(wanted)
     value: dict[str, Any] = {}
     for name, text in pairs:
+        if name == AZURE_VERSION:
+            continue
         in_map = _IN_MAP.fullmatch(name)
         if in_map and isinstance(types.get(in_map["name"]), mi.DictType):
             entries = value.setdefault(in_map["name"], {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message, Scope
 
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError
-from threadkeep.http import api, openapi, reference
+from threadkeep.http import api, cors, openapi, reference
 from threadkeep.http.exchange import Answer, Request, answer_of
 from threadkeep.http.proxies import TrustedProxies
 
@@ -102,6 +103,8 @@ async def _docs(request: SiteRequest) -> Response:
 async def _refuse(request: SiteRequest, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowedError.status:
         allow = (b"allow", (error.headers or {}).get("Allow", "GET").encode())
+        if request.method == "OPTIONS":
+            return _no_content((allow, *cors.preflight_headers(dict(request.headers.raw))))
         return _error(api.not_allowed(request.method, request.url.path, allow))
     return _error(api.not_found(request.method, request.url.path))
 
@@ -114,11 +117,14 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
+def _no_content(headers: Iterable[cors.Header]) -> Response:
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers=_named(headers))
+
+
 def _error(error: APIError) -> Response:
     answer = answer_of(error)
-    return Response(
-        answer.payload,
-        answer.status,
-        media_type="application/json",
-        headers={name.decode(): value.decode() for name, value in answer.headers},
-    )
+    return Response(answer.payload, answer.status, media_type="application/json", headers=_named(answer.headers))
+
+
+def _named(headers: Iterable[cors.Header]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}

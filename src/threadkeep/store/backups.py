@@ -15,7 +15,6 @@ from threadkeep.store import files
 from threadkeep.store.interface import Transaction
 from threadkeep.store.sqlite_reader import SqliteTransaction
 
-SIDE_FILES = ("-wal", "-shm")
 BUSY_TIMEOUT_MS = 2000
 
 
@@ -135,12 +134,13 @@ def _hold(connection: apsw.Connection) -> bool:
 
 def _clear_side_files(database: Path, kept: Path | None) -> None:
     """The old log must not be taken for the new file's. What a damaged database's log still holds is kept with it."""
-    for suffix in SIDE_FILES:
-        side_file = database.with_name(database.name + suffix)
-        if kept and side_file.exists() and side_file.stat().st_size:
-            side_file.rename(kept.with_name(kept.name + suffix))
-        else:
-            side_file.unlink(missing_ok=True)
+    log = database.with_name(f"{database.name}-wal")
+    if kept and log.exists() and log.stat().st_size:
+        log.rename(kept.with_name(f"{kept.name}-wal"))
+    else:
+        log.unlink(missing_ok=True)
+    # The index of the log, which SQLite makes anew.
+    database.with_name(f"{database.name}-shm").unlink(missing_ok=True)
 
 
 def _unused_name(database: Path) -> Path:
