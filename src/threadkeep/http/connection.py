@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         self._writes = False
         timeout_s = self._limits.body_timeout_s
         if self._sink:
-            self._sink.is_full = True
+            self._sink.pause()
             timeout_s = self._limits.stream_send_timeout_s
         self._send_timer = self._loop.call_later(timeout_s, self._transport.abort)
 
@@ -249,7 +249,7 @@ class Connection(asyncio.Protocol):
     def finish(self) -> None:
         """Answers what has been asked, then closes. A stream that is under way ends."""
         self._is_last = True
-        if self._sink and self._sink.is_full:
+        if self._sink and self._sink.is_behind:
             # It is far behind: waiting for it would take long.
             self._transport.abort()
         elif self._sink:
