@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import re
-=======
 import dataclasses
 import itertools
->>>>>>> audit-2
+import re
 import time
 from pathlib import Path
 
@@ -15,8 +12,8 @@ import msgspec
 import openai
 import pytest
 
-<<<<<<< HEAD
-from threadkeep import threads
+from threadkeep import messages, threads
+from threadkeep.messages import MessageCreateParams, MessageListParams
 from threadkeep.store import queries
 
 
@@ -24,10 +21,6 @@ def sweep(server):
     """Removes what deleted threads left, as the server does by itself soon after."""
     while server.run(threads.sweep(server.app.store, int(time.time()))):
         pass
-=======
-from threadkeep import messages, threads
-from threadkeep.messages import MessageCreateParams, MessageListParams
->>>>>>> audit-2
 
 
 def list_threads(client, **query):

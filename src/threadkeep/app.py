@@ -19,6 +19,7 @@ from threadkeep.ids import IdSource
 from threadkeep.logs import RequestLog
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate
+from threadkeep.upstream import Upstreams
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Threadkeep:
         self._clock = clock
         self._new_id = new_id or IdSource(clock)
         self.store = create_store(settings, serving=True)
+        self.upstreams = Upstreams(settings, self._new_id)
         self.authenticator = Authenticator(settings, self.store, self.context_of)
         self._request_log = RequestLog(as_json=settings.log_json) if settings.request_log else None
         proxies = TrustedProxies(settings.forwarded_allow_ips)
@@ -49,7 +51,7 @@ class Threadkeep:
 
     def context_of(self, project_id: str) -> Context:
         """What operations get for a caller of that project."""
-        return Context(self.store, self.settings, project_id, self._clock, self._new_id)
+        return Context(self.store, self.settings, project_id, self._clock, self._new_id, self.upstreams)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,6 +59,7 @@ class Threadkeep:
         await self.store.open()
         try:
             await migrate.prepare(self.store)
+            await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
             sweeping = asyncio.create_task(self._sweep())
             try:
@@ -66,6 +69,7 @@ class Threadkeep:
                 await asyncio.wait([sweeping])
                 await self._sweep_last()
                 await self.authenticator.stop()
+                await self.upstreams.close()
                 if self._request_log:
                     self._request_log.write()
         finally:

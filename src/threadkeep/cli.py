@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_settings(serve: argparse.ArgumentParser) -> None:
     for setting in table():
-        if setting.name == "database" or setting.secret:
+        if setting.name == "database" or setting.secret or setting.is_table:
             continue
         if setting.type is bool:
             # Only the flag that changes the default is shown; both work.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from threadkeep.events import EventLog
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
+from threadkeep.upstream import Upstreams
 
 
 class Worker(Protocol):
@@ -40,6 +41,7 @@ class Context:
     clock: Callable[[], float]
     new_id: Callable[[str], str]
     events: EventLog
+    upstreams: Upstreams
     worker: Worker
 
     def now(self) -> int:

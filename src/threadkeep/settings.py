@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threadkeep import upstream_settings
 from threadkeep.errors import StartupError
+from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
-ZERO_MEANS_SOMETHING = {"port", "postgres_statements_cached"}
+ZERO_MEANS_SOMETHING = {"port", "postgres_statements_cached", "upstream_retries"}
 PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
@@ -33,6 +35,11 @@ _PASSWORD = re.compile(r"(://[^/@]*:)[^/@]*@")
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"help": help_text, "secret": secret})
+
+
+# What the client libraries of OpenAI's API read, so that one set of variables serves both.
+_OPENAI_URL, _OPENAI_KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
+_OPENAI_HOST = "api.openai.com"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +87,20 @@ class Settings:
     write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
     thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
     thread_messages_max: int = _setting(100_000, "Most messages in one thread.")
+    upstream_url: str = _setting(
+        "",
+        "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1; or OPENAI_BASE_URL.",
+    )
+    upstream_key: str = _setting(
+        "", "Its key; or OPENAI_API_KEY, if the URL comes from OPENAI_BASE_URL or is OpenAI's.", secret=True
+    )
+    upstream_model: str = _setting("", "The model that answers for names which the model server does not list.")
+    upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
+    upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
+    upstream_retries: int = _setting(2, "Times a model server is asked again before its first token.")
+    upstreams: tuple[UpstreamSettings, ...] = _setting(
+        (), "Model servers, each in a table `[[upstreams]]`; in the file alone."
+    )
 
     @property
     def is_loopback(self) -> bool:
@@ -90,6 +111,16 @@ class Settings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def model_servers(self) -> tuple[UpstreamSettings, ...]:
+        """All model servers; those of the file are asked first."""
+        if not self.upstream_url:
+            return self.upstreams
+        simple = UpstreamSettings(
+            name="default", url=self.upstream_url, key=self.upstream_key, default_model=self.upstream_model
+        )
+        return (*self.upstreams, simple)
 
     @property
     def database_shown(self) -> str:
@@ -162,9 +193,16 @@ class Described:
 
     def spell(self, value: Any) -> str:
         """A value of this setting as a flag or variable would spell it."""
+        if self.is_table:
+            return ", ".join(f"{upstream.name} ({upstream.url_shown})" for upstream in value)
         if isinstance(value, tuple):
             return ",".join(value)
         return str(value).lower() if self.type is bool else str(value)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it stands in the file alone, as tables of its own."""
+        return self.name == "upstreams"
 
 
 def table() -> Iterator[Described]:
@@ -183,7 +221,10 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "")
     for setting in table():
         name = setting.name
         secret_file = environ.get(f"{setting.variable}_FILE") if setting.secret else None
-        if name in flags:
+        if setting.is_table:
+            sources[name] = path if name in from_file else "default"
+            values[name] = upstream_settings.read_table(from_file.get(name, []), path, environ)
+        elif name in flags:
             sources[name] = setting.flag
             values[name] = setting.parse(flags[name], setting.flag)
         elif setting.variable in environ:

@@ -20,6 +20,7 @@ LAYER_OF = {
     "errors": GROUND,
     "invalid": GROUND,
     "settings": GROUND,
+    "upstream_settings": GROUND,
     "logs": GROUND,
     "store": STORE,
     "http": HTTP,

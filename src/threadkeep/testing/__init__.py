@@ -1,7 +1,10 @@
-"""For your tests: a real server, on loopback, on a database of its own.
+"""For your tests: a real server, on loopback, on a database of its own, and a model that says what the test tells it.
 
 with threadkeep.testing.serve() as server:
     client = openai.OpenAI(base_url=server.base_url, api_key=server.new_key())
+
+with threadkeep.testing.model() as model:
+    model.reply(threadkeep.testing.text("Hello ", "world"))
 """
 
 from __future__ import annotations
@@ -18,6 +21,24 @@ from threadkeep import projects, server
 from threadkeep.app import Threadkeep
 from threadkeep.errors import StartupError
 from threadkeep.settings import Settings
+from threadkeep.testing.replies import Reply, call, error, garbage, refusal, silence, text, tool_calls
+from threadkeep.testing.scripted import Received, ScriptedModel, model
+
+__all__ = [
+    "Received",
+    "Reply",
+    "RunningServer",
+    "ScriptedModel",
+    "call",
+    "error",
+    "garbage",
+    "model",
+    "refusal",
+    "serve",
+    "silence",
+    "text",
+    "tool_calls",
+]
 
 T = TypeVar("T")
 

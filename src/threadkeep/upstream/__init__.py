@@ -1,0 +1,143 @@
+"""The model servers: which of them has a model, what it is asked, and the parts of its answer.
+
+    async for parts in ctx.upstreams.stream(ChatRequest(model="gpt-4o", messages=[...])):
+        ...
+
+A list of parts is what one read of the network brought. `Finished` comes once, then `Usage`, which is last. Closing the
+iterator (`aclose`) closes the connection. Everything that goes wrong is an `UpstreamError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import msgspec
+
+from threadkeep.settings import Settings
+from threadkeep.upstream import echo
+from threadkeep.upstream.catalogue import Catalogue
+from threadkeep.upstream.http import HttpClient
+from threadkeep.upstream.model_server import Listed, ModelServer
+from threadkeep.upstream.wire import (
+    ChatRequest,
+    ErrorCode,
+    Finished,
+    FinishReason,
+    Part,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    UnknownModelError,
+    UpstreamError,
+    Usage,
+)
+from threadkeep.upstream_settings import CONTEXT_TOKENS
+
+__all__ = [
+    "ChatRequest",
+    "ErrorCode",
+    "FinishReason",
+    "Finished",
+    "Listed",
+    "Part",
+    "RefusalDelta",
+    "Route",
+    "TextDelta",
+    "ToolCallDelta",
+    "UnknownModelError",
+    "UpstreamError",
+    "Upstreams",
+    "Usage",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers for a model, under which name, and how many tokens it can look at. No server: the built-in model."""
+
+    server: ModelServer | None
+    model: str
+    context_tokens: int
+
+
+class Upstreams:
+    """All model servers of one process."""
+
+    def __init__(self, settings: Settings, new_id: Callable[[str], str]) -> None:
+        self._http = HttpClient(
+            connect_timeout_s=settings.upstream_connect_timeout_s, idle_timeout_s=settings.upstream_idle_timeout_s
+        )
+        self._catalogues = [
+            Catalogue(ModelServer(upstream, self._http, new_id, retries=settings.upstream_retries))
+            for upstream in settings.model_servers
+        ]
+
+    async def open(self) -> None:
+        """Gets ready; nobody is asked yet."""
+        await self._http.open()
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        for catalogue in self._catalogues:
+            await catalogue.close()
+        await self._http.close()
+
+    async def find(self, model: str) -> Route:
+        """Who answers for `model`: an alias, else a name or pattern, else a default. Raises `UnknownModelError`."""
+        if not self._catalogues:
+            if model == echo.NAME:
+                return Route(None, model, CONTEXT_TOKENS)
+            raise _not_configured(model)
+        for catalogue in self._catalogues:
+            if real := catalogue.settings.aliases.get(model):
+                return _route(catalogue, real)
+        for catalogue in self._catalogues:
+            if await catalogue.has(model):
+                return _route(catalogue, model)
+        for catalogue in self._catalogues:
+            if default := catalogue.settings.default_model:
+                return _route(catalogue, default)
+        raise _not_found(model)
+
+    async def models(self) -> list[Listed]:
+        """Every model that can be named, each once."""
+        if not self._catalogues:
+            return [Listed(echo.NAME, owned_by="threadkeep")]
+        found: dict[str, Listed] = {}
+        for models in await asyncio.gather(*(catalogue.models() for catalogue in self._catalogues)):
+            for model in models:
+                found.setdefault(model.id, model)
+        return list(found.values())
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
+        """The answer of the model that the request names. Raises `UpstreamError`."""
+        route = await self.find(request.model)
+        if route.server is None:
+            answer = echo.stream(request)
+        else:
+            answer = route.server.stream(msgspec.structs.replace(request, model=route.model))
+        async with aclosing(answer):
+            async for parts in answer:
+                yield parts
+
+
+def _route(catalogue: Catalogue, model: str) -> Route:
+    return Route(catalogue.server, model, catalogue.context_tokens(model))
+
+
+def _not_configured(model: str) -> UnknownModelError:
+    return UnknownModelError(
+        f"There is no model '{model}': this server has no model server. Start it with --upstream-url or "
+        "THREADKEEP_UPSTREAM_URL, such as http://127.0.0.1:11434/v1 for Ollama; or name the built-in model "
+        f"'{echo.NAME}', a demonstration that repeats what it is told."
+    )
+
+
+def _not_found(model: str) -> UnknownModelError:
+    return UnknownModelError(
+        f"No upstream has the model '{model}'. Add it to the `models` or `aliases` of one in the settings, or give "
+        "one a `default_model`."
+    )

@@ -1,0 +1,94 @@
+"""Which models a server has: by the patterns in the settings, or by its own list, which is kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import logging
+import time
+
+from threadkeep.upstream.model_server import Listed, ModelServer
+from threadkeep.upstream.wire import UpstreamError
+from threadkeep.upstream_settings import CONTEXT_TOKENS
+
+log = logging.getLogger(__name__)
+
+# The list is asked for again after so long; sooner when it could not be had.
+LIST_S = 30.0
+LIST_AGAIN_S = 5.0
+# What makes a name a pattern.
+_WILD = frozenset("*?[")
+
+
+class Catalogue:
+    """The models of one server."""
+
+    def __init__(self, server: ModelServer) -> None:
+        self.server = server
+        self.settings = server.settings
+        self._listed: tuple[Listed, ...] = ()
+        self._until = 0.0
+        self._asking: asyncio.Task[None] | None = None
+
+    async def has(self, model: str) -> bool:
+        """Whether the server is the one to ask for `model`."""
+        if self.settings.models:
+            return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.settings.models)
+        if not self.settings.default_model:
+            return True
+        # Ollama lists `llama3.1:latest` and answers to `llama3.1`.
+        names = {listed.id for listed in await self.listed()}
+        return model in names or f"{model}:latest" in names
+
+    async def models(self) -> list[Listed]:
+        """What clients may name: aliases, names that the settings give in full, and what the server lists."""
+        by_name = {listed.id: listed for listed in await self.listed()}
+        settings = self.settings
+        names = [
+            *settings.aliases,
+            *(name for name in (*settings.models, settings.default_model) if not _is_wild(name)),
+        ]
+        for listed in by_name.values():
+            if not settings.models or any(fnmatch.fnmatchcase(listed.id, pattern) for pattern in settings.models):
+                names.append(listed.id)
+        return [self._entry(name, by_name) for name in dict.fromkeys(names) if name]
+
+    def _entry(self, name: str, by_name: dict[str, Listed]) -> Listed:
+        listed = by_name.get(self.settings.aliases.get(name, name))
+        return Listed(name, listed.created if listed else 0, (listed and listed.owned_by) or self.settings.name)
+
+    def context_tokens(self, model: str) -> int:
+        """The size of the model's context window."""
+        told = self.settings.context_tokens
+        if isinstance(told, int):
+            return told
+        return next((size for pattern, size in told.items() if fnmatch.fnmatchcase(model, pattern)), CONTEXT_TOKENS)
+
+    async def listed(self) -> tuple[Listed, ...]:
+        """The server's own list; what was known last when it does not answer."""
+        if time.monotonic() >= self._until:
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
+            # Whoever waits may be cancelled; the others still want to know.
+            await asyncio.shield(self._asking)
+        return self._listed
+
+    async def _ask(self) -> None:
+        try:
+            self._listed = tuple(await self.server.models())
+            self._until = time.monotonic() + LIST_S
+        except UpstreamError as error:
+            log.warning("upstream %s has given no list of models: %s", self.settings.name, error.message)
+            self._until = time.monotonic() + LIST_AGAIN_S
+        finally:
+            self._asking = None
+
+    async def close(self) -> None:
+        """Asks no more."""
+        if self._asking:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+
+def _is_wild(pattern: str) -> bool:
+    return not _WILD.isdisjoint(pattern)

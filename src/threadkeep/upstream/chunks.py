@@ -1,0 +1,304 @@
+"""From the bytes of a model server to parts of an answer, generous towards servers that are almost compatible.
+
+Servers differ in these ways, and all of them are understood: calls without ids, without an index or all at index 0; calls
+that come whole; `finish_reason` "stop" after calls; an empty `finish_reason` in every chunk; a whole completion where a
+stream was asked for; token counts in a chunk without choices, in every chunk or never; no `[DONE]`; thoughts beside the
+text, which are dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from threadkeep.upstream.wire import (
+    Finished,
+    FinishReason,
+    Part,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    UpstreamError,
+    Usage,
+)
+
+# A hostile or broken server must not fill the memory.
+LINE_BYTES_MAX = 4 * 1024 * 1024
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+CALLS_MAX = 1024
+
+_REASONS: dict[str, FinishReason] = {
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+# What some servers say when they gave up.
+_FAILED = {"error", "abort"}
+
+
+class _Function(Struct, gc=False):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _Call(Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(Struct, gc=False):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _PromptDetails(Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class _Chunk(Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+def broken(what: str) -> UpstreamError:
+    """The one form of complaint about a server that does not keep to the protocol."""
+    return UpstreamError("server_error", f"The model server {what}.")
+
+
+class Answer:
+    """Reads one answer: `feed` takes bytes as they come and gives the parts they complete."""
+
+    def __init__(self, new_id: Callable[[str], str], error_in_stream: Callable[[Any], UpstreamError]) -> None:
+        self._error_in_stream = error_in_stream
+        self._calls = Calls(new_id)
+        # The line that has begun, in pieces, so that a long one is put together once.
+        self._line: list[bytes] = []
+        self._line_bytes = 0
+        self._bytes = 0
+        self._usage: _Usage | None = None
+        self.has_data = False
+        # The server has said `[DONE]`: nothing more is worth reading.
+        self.is_done = False
+        self.finish_reason: FinishReason | None = None
+        # What the model has written, for counting when the server does not.
+        self.written: list[str] = []
+
+    def feed(self, data: bytes) -> list[Part]:
+        """The parts that these bytes complete."""
+        self._bytes += len(data)
+        if self._bytes > ANSWER_BYTES_MAX:
+            raise broken("sent an answer that is too long")
+        head, newline, rest = data.rpartition(b"\n")
+        if not newline:
+            self._begin(rest)
+            return []
+        lines = b"".join((*self._line, head)).split(b"\n")
+        self._line.clear()
+        self._line_bytes = 0
+        self._begin(rest)
+        parts: list[Part] = []
+        for line in lines:
+            if line.startswith(b"data:") and not self.is_done:
+                self._read(line[5:].strip(), parts)
+        return parts
+
+    def _begin(self, line: bytes) -> None:
+        if line:
+            self._line.append(line)
+            self._line_bytes += len(line)
+            if self._line_bytes > LINE_BYTES_MAX:
+                raise broken("sent a line that is too long")
+
+    def end(self) -> list[Part]:
+        """The parts of a last line that has no end."""
+        return self.feed(b"\n") if self._line else []
+
+    def whole(self, data: bytes) -> list[Part]:
+        """The parts of an answer that was not streamed."""
+        parts: list[Part] = []
+        self._read(data, parts)
+        return parts
+
+    def _read(self, payload: bytes, parts: list[Part]) -> None:
+        if payload == b"[DONE]":
+            self.is_done = True
+            if self.has_data and self.finish_reason is None:
+                self._finish("stop", parts)
+            return
+        try:
+            chunk = _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise broken("sent something that is not Chat Completions") from None
+        self.has_data = True
+        if chunk.error is not None:
+            raise self._error_in_stream(chunk.error)
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                self._read_choice(choice, parts)
+
+    def _read_choice(self, choice: _Choice, parts: list[Part]) -> None:
+        delta = choice.delta or choice.message
+        if delta is not None and self.finish_reason is None:
+            if delta.content:
+                self.written.append(delta.content)
+                parts.append(TextDelta(delta.content))
+            if delta.refusal:
+                self.written.append(delta.refusal)
+                parts.append(RefusalDelta(delta.refusal))
+            for call in delta.tool_calls or ():
+                self._calls.add(call, parts)
+        if choice.finish_reason and self.finish_reason is None:
+            self._finish(choice.finish_reason, parts)
+
+    def _finish(self, said: str, parts: list[Part]) -> None:
+        if said in _FAILED:
+            raise broken("could not finish its answer")
+        reason = _REASONS.get(said, "stop")
+        if reason in ("stop", "tool_calls"):
+            # Some say "stop" after calls, and some "tool_calls" where there are none.
+            reason = "tool_calls" if self._calls.count else "stop"
+        self._calls.end(parts, are_whole=reason == "tool_calls")
+        self.written += self._calls.written()
+        self.finish_reason = reason
+        parts.append(Finished(reason))
+
+    def usage(self) -> Usage | None:
+        """What the server counted, if it did."""
+        found = self._usage
+        if found is None or found.prompt_tokens is None or found.completion_tokens is None:
+            return None
+        prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
+        return Usage(
+            prompt_tokens=max(0, found.prompt_tokens),
+            completion_tokens=max(0, found.completion_tokens),
+            cached_tokens=max(0, (prompt and prompt.cached_tokens) or 0),
+            reasoning_tokens=max(0, (completion and completion.reasoning_tokens) or 0),
+        )
+
+
+class _Gathered:
+    """One call so far."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.call_id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+        self.is_told = False
+
+
+class Calls:
+    """Tells which call a piece belongs to, and numbers the calls in the order in which they begin."""
+
+    def __init__(self, new_id: Callable[[str], str]) -> None:
+        self._new_id = new_id
+        self._calls: list[_Gathered] = []
+        self._at_index: dict[int, _Gathered] = {}
+        self._ids: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """How many calls have begun."""
+        return len(self._calls)
+
+    def add(self, piece: _Call, parts: list[Part]) -> None:
+        """Takes a piece in, and tells what is new."""
+        function = piece.function or _Function()
+        arguments = function.arguments
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments)
+        call = self._call_of(piece, function)
+        if piece.id and not call.call_id:
+            # Two calls of one answer under one id could not be told apart.
+            call.call_id = piece.id if piece.id not in self._ids else self._new_id("call")
+            self._ids.add(piece.id)
+        if function.name and not call.name:
+            call.name = function.name
+        if arguments:
+            call.arguments.append(arguments)
+        if call.is_told:
+            if arguments:
+                parts.append(ToolCallDelta(call.number, None, None, arguments))
+        elif call.name:
+            self._tell(call, parts)
+
+    def _call_of(self, piece: _Call, function: _Function) -> _Gathered:
+        last = self._calls[-1] if self._calls else None
+        call = last if piece.index is None else self._at_index.get(piece.index)
+        if call is not None and self._is_another(call, piece, function):
+            call = None
+        if call is None:
+            if len(self._calls) == CALLS_MAX:
+                raise broken("sent too many tool calls")
+            call = _Gathered(len(self._calls))
+            self._calls.append(call)
+        if piece.index is not None:
+            self._at_index[piece.index] = call
+        return call
+
+    @staticmethod
+    def _is_another(call: _Gathered, piece: _Call, function: _Function) -> bool:
+        """Whether a piece that seems to go on with `call` begins another one: the index is missing or always 0."""
+        if piece.id and call.call_id:
+            return piece.id != call.call_id
+        if not (function.name and call.name):
+            return False
+        # Without ids a name can open a call or be repeated in each piece of it; what is complete is not gone on with.
+        return function.name != call.name or _is_json("".join(call.arguments))
+
+    def _tell(self, call: _Gathered, parts: list[Part]) -> None:
+        call.call_id = call.call_id or self._new_id("call")
+        call.is_told = True
+        parts.append(ToolCallDelta(call.number, call.call_id, call.name, "".join(call.arguments)))
+
+    def end(self, parts: list[Part], *, are_whole: bool) -> None:
+        """No more pieces come."""
+        for call in self._calls:
+            if not call.is_told and are_whole:
+                raise broken("called a function without a name")
+            if not call.arguments and call.is_told and are_whole:
+                # A function without arguments gets an object nonetheless.
+                parts.append(ToolCallDelta(call.number, None, None, "{}"))
+
+    def written(self) -> list[str]:
+        """What the model wrote to call them."""
+        return [text for call in self._calls for text in (call.name, *call.arguments)]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True

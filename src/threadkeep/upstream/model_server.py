@@ -1,0 +1,233 @@
+"""One model server: asks it for Chat Completions, waits and tries again before the first part, and says in plain words
+what went wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from threadkeep import tokens
+from threadkeep.upstream.chunks import Answer, broken
+from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
+from threadkeep.upstream.http import ConnectionBrokenError, HttpClient, Response
+from threadkeep.upstream.wire import ChatRequest, Part, UpstreamError, Usage
+from threadkeep.upstream_settings import UpstreamSettings
+
+log = logging.getLogger(__name__)
+
+# The pause before the first retry. It doubles, and chance shortens it, so that many do not come back at once.
+PAUSE_S = 0.5
+# A server that wants to be left alone for longer is not asked again.
+RETRY_AFTER_MAX_S = 30.0
+# How long to wait for the token counts after the answer has ended, and for the end of the stream after its last word.
+COUNTS_S = 5.0
+END_S = 0.1
+LIST_TIMEOUT_S = 5.0
+OK = 200
+
+
+class Listed(Struct, frozen=True):
+    """One model of a server's list."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
+class _List(Struct):
+    data: list[Listed]
+
+
+class ModelServer:
+    """A client of one server."""
+
+    def __init__(
+        self, settings: UpstreamSettings, http: HttpClient, new_id: Callable[[str], str], *, retries: int
+    ) -> None:
+        self.settings = settings
+        self._http = http
+        self._new_id = new_id
+        self._retries = retries
+        self._url = settings.url.rstrip("/")
+        self._headers = {"content-type": "application/json"}
+        if settings.key:
+            self._headers["authorization"] = f"Bearer {settings.key}"
+
+    async def models(self) -> list[Listed]:
+        """What it says it has. Raises `UpstreamError`."""
+        try:
+            async with asyncio.timeout(LIST_TIMEOUT_S):
+                response = await self._http.request("GET", f"{self._url}/models", self._headers)
+                try:
+                    body = await response.body()
+                finally:
+                    response.close()
+        except (TimeoutError, ConnectionBrokenError) as error:
+            raise away(error) from None
+        if response.status != OK:
+            raise fault_of_status(response.status, body, self.settings)
+        try:
+            return msgspec.json.decode(body, type=_List).data
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise broken("has no list of models") from None
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
+        """The parts of its answer, those of one network read at a time. Raises `UpstreamError`."""
+        turn = await self._begin(body_of(request, self.settings))
+        answer = turn.answer
+        try:
+            while True:
+                if turn.parts:
+                    yield turn.parts
+                if turn.is_over:
+                    break
+                await turn.read()
+            usage = answer.usage() or Usage(
+                prompt_tokens=await tokens.count_messages(request.messages),
+                completion_tokens=await tokens.count("".join(answer.written)),
+                estimated=True,
+            )
+            yield [usage]
+            await turn.finish()
+        finally:
+            turn.close()
+
+    async def _begin(self, body: bytes) -> _Turn:
+        """A turn whose first part has come. Until then what passes is tried again."""
+        for attempt in itertools.count():
+            turn = _Turn(Answer(self._new_id, lambda error: fault_in_stream(error, self.settings)))
+            try:
+                await turn.begin(self._http, self._url, self._headers, body, self.settings)
+            except PassingError as error:
+                turn.close()
+                pause_s = error.after_s
+                if pause_s is None:
+                    pause_s = PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
+                if attempt == self._retries or pause_s > RETRY_AFTER_MAX_S:
+                    raise
+                log.warning("upstream %s, try %d: %s", self.settings.name, attempt + 1, error.message)
+                await asyncio.sleep(pause_s)
+            except BaseException:
+                turn.close()
+                raise
+            else:
+                return turn
+        raise AssertionError
+
+
+class _Turn:
+    """One request and its answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.parts: list[Part] = []
+        self.is_over = False
+        self._response: Response | None = None
+
+    async def begin(
+        self, http: HttpClient, url: str, headers: dict[str, str], body: bytes, upstream: UpstreamSettings
+    ) -> None:
+        """Sends the request and reads until the first part."""
+        try:
+            response = self._response = await http.request("POST", f"{url}/chat/completions", headers, body)
+            if response.status != OK:
+                raise fault_of_status(response.status, await response.body(), upstream, response.headers)
+            if response.headers.get("content-type", "").startswith("application/json"):
+                # It does not stream, though it was asked to.
+                self.parts = self.answer.whole(await response.body())
+                self._end()
+        except TimeoutError:
+            raise silent() from None
+        except ConnectionBrokenError as error:
+            raise away(error) from None
+        while not self.parts:
+            await self.read()
+
+    async def read(self) -> None:
+        """Waits for what comes next and puts it into `parts`; it may hold none."""
+        assert self._response is not None
+        self.parts = []
+        try:
+            if self.answer.finish_reason is None:
+                data = await self._response.read()
+            else:
+                async with asyncio.timeout(COUNTS_S):
+                    data = await self._response.read()
+        except (TimeoutError, ConnectionBrokenError) as error:
+            self.is_over = True
+            # After the finish reason the answer is whole; counts that do not come are made up for.
+            if self.answer.finish_reason is None:
+                raise (silent() if isinstance(error, TimeoutError) else cut()) from None
+            return
+        if data:
+            self.parts = self.answer.feed(data)
+            self.is_over = self.answer.is_done
+        else:
+            self.parts = self.answer.end()
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self.answer.finish_reason is None:
+            raise cut() if self.answer.has_data else broken("sent something that is not Chat Completions")
+
+    async def finish(self) -> None:
+        """Reads to the end of the response, so that its connection can be used again; but not for long."""
+        assert self._response is not None
+        try:
+            async with asyncio.timeout(END_S):
+                await self._response.body()
+        except (TimeoutError, ConnectionBrokenError) as error:
+            log.debug("the connection of a whole answer is not kept: %r", error)
+
+    def close(self) -> None:
+        """Closes the connection, unless the response was read to its end."""
+        if self._response is not None:
+            self._response.close()
+
+
+def silent() -> UpstreamError:
+    """It has said nothing for too long. Not tried again: that would take as long."""
+    return UpstreamError("server_error", "The model server was silent for too long.")
+
+
+def cut() -> PassingError:
+    """Its answer has no end."""
+    return PassingError("server_error", "The model server broke off its answer.")
+
+
+def away(error: Exception) -> PassingError:
+    """It cannot be reached."""
+    at_once = isinstance(error, ConnectionBrokenError) and error.at_once
+    return PassingError("server_error", "The model server could not be reached.", 0 if at_once else None)
+
+
+def body_of(request: ChatRequest, upstream: UpstreamSettings) -> bytes:
+    """The request as the server understands it."""
+    lacks = upstream.lacks
+    body: dict[str, Any] = {key: value for key, value in msgspec.structs.asdict(request).items() if value is not None}
+    body["stream"] = True
+    if "usage" not in lacks:
+        body["stream_options"] = {"include_usage": True}
+    if "tools" in lacks:
+        for key in ("tools", "tool_choice", "parallel_tool_calls"):
+            body.pop(key, None)
+    if "parallel_tool_calls" in lacks or not body.get("tools"):
+        body.pop("parallel_tool_calls", None)
+    if "max_completion_tokens" in lacks and "max_completion_tokens" in body:
+        body["max_tokens"] = body.pop("max_completion_tokens")
+    wanted = request.response_format or {}
+    if "json_schema" in lacks and wanted.get("type") == "json_schema":
+        body["response_format"] = {"type": "json_object"}
+        schema = msgspec.json.encode(wanted["json_schema"].get("schema") or {}).decode()
+        told = f"Answer with one JSON object that follows this JSON Schema, and with nothing else:\n{schema}"
+        body["messages"] = [{"role": "system", "content": told}, *request.messages]
+    return msgspec.json.encode(body)

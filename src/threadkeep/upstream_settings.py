@@ -1,0 +1,108 @@
+"""The table `[[upstreams]]` of the settings: which model servers there are, and what each of them lacks."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from threadkeep.errors import StartupError
+
+# Of a model nobody described. Small enough for most that are served at home; a wrong guess costs old messages or a
+# refusal of the model server, never a broken run.
+CONTEXT_TOKENS = 32_768
+
+Feature: TypeAlias = Literal["tools", "parallel_tool_calls", "json_schema", "usage", "max_completion_tokens"]
+Count: TypeAlias = Annotated[int, Meta(gt=0)]
+
+
+class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model server."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    url: str
+    # At most one of the three.
+    key: str = ""
+    key_env: str = ""
+    key_file: str = ""
+    # Patterns of the names it is asked for; without them all, or with a default model those that the server lists.
+    models: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}
+    default_model: str = ""
+    # One figure, or one for each pattern of names.
+    context_tokens: Count | dict[str, Count] = CONTEXT_TOKENS
+    lacks: frozenset[Feature] = frozenset()
+
+    def __repr__(self) -> str:
+        """Without the key: settings are printed and logged."""
+        return f"<upstream {self.name} at {self.url_shown}>"
+
+    @property
+    def url_shown(self) -> str:
+        """The URL without a password."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def read_table(content: Any, source: str, environ: Mapping[str, str]) -> tuple[UpstreamSettings, ...]:
+    """The servers that a TOML file names, with their keys. Raises `StartupError`."""
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise StartupError(f"{source}: upstreams must be tables.", "Begin each with a line [[upstreams]].")
+    found = tuple(_read_row(row, f"{source}: upstreams[{number}]", environ) for number, row in enumerate(content))
+    names = [upstream.name for upstream in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise StartupError(f"{source}: there are two upstreams named {name!r}.", "Give each a name of its own.")
+    return found
+
+
+def _read_row(row: dict[str, Any], source: str, environ: Mapping[str, str]) -> UpstreamSettings:
+    known = UpstreamSettings.__struct_fields__
+    for key in row:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+            raise StartupError(f"{source}: there is no {key!r} in an upstream.", hint)
+    try:
+        upstream = msgspec.convert(row, UpstreamSettings)
+    except msgspec.ValidationError as error:
+        raise StartupError(f"{source}: {error}.") from None
+    upstream = msgspec.structs.replace(upstream, key=_key_of(upstream, source, environ), key_env="", key_file="")
+    check(upstream, source)
+    return upstream
+
+
+def _key_of(upstream: UpstreamSettings, source: str, environ: Mapping[str, str]) -> str:
+    given = [name for name in ("key", "key_env", "key_file") if getattr(upstream, name)]
+    if len(given) > 1:
+        raise StartupError(f"{source}: {given[0]} and {given[1]} are both given.", "Leave one of them out.")
+    if upstream.key_env:
+        if not environ.get(upstream.key_env, "").strip():
+            raise StartupError(f"{source}: the variable {upstream.key_env} is not set.", "It is to hold the key.")
+        return environ[upstream.key_env].strip()
+    if upstream.key_file:
+        try:
+            with open(upstream.key_file, encoding="utf-8") as file:  # noqa: PTH123
+                return file.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise StartupError(f"{source}: cannot read {upstream.key_file}: {why}.") from None
+    return upstream.key.strip()
+
+
+def check(upstream: UpstreamSettings, source: str) -> None:
+    """Refuses a server that cannot be asked."""
+    try:
+        parts = urlsplit(upstream.url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise StartupError(f"{source}: {upstream.url!r} is not a URL.", "Give one such as http://127.0.0.1:11434/v1.")
+    if not (upstream.key.isascii() and upstream.key.isprintable()):
+        raise StartupError(f"{source}: the key has characters that no header can hold.", "Check where it was copied.")
