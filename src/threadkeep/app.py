@@ -22,8 +22,10 @@ from threadkeep.store import create_store, migrate
 
 log = logging.getLogger(__name__)
 
-# Between sweeps of deleted threads. The more there are, the less each costs; but deleted text is not to stay for long.
-SWEEP_EVERY_S = 5.0
+# Between looks for deleted threads, and from a look to the sweep: the more are removed together, the less each costs,
+# but deleted text is not to stay for long.
+LOOK_EVERY_S = 1.0
+SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
 
 
@@ -73,17 +75,19 @@ class Threadkeep:
 
     async def _sweep(self) -> None:
         while True:
-            await self._sweep_once()
-            await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
+            await self._sweep_if_needed(SWEEP_AFTER_S)
 
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._sweep_once(), LAST_SWEEP_S)
+            await asyncio.wait_for(self._sweep_if_needed(0), LAST_SWEEP_S)
 
-    async def _sweep_once(self) -> None:
+    async def _sweep_if_needed(self, after_s: float) -> None:
         try:
-            await threads.sweep(self.store, int(self._clock()))
+            if await threads.needs_sweep(self.store, int(self._clock())):
+                await asyncio.sleep(after_s)
+                await threads.sweep(self.store, int(self._clock()))
         except APIError as error:
             log.warning("cannot remove what deleted threads left, will try again: %s", error)
         except Exception:

@@ -183,18 +183,20 @@ async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
     return ThreadDeleted(id=thread_id)
 
 
+async def needs_sweep(store: Store, now: int) -> bool:
+    """Whether deleted threads left something behind."""
+    return await store.one(sql.find_sweepable, before=now - REMEMBERED_S) is not None
+
+
 async def sweep(store: Store, now: int) -> None:
     """Removes what deleted threads left behind, some in each unit of work.
 
     It goes once from the lowest id to the highest, so that neighbours are removed together: in the order of their
     deletion each would cost three times as much.
     """
-    before = now - REMEMBERED_S
-    if not await store.one(sql.find_sweepable, before=before):
-        return
     after: str | None = ""
     while after is not None:
-        after = await store.write(partial(_remove_some, before, after))
+        after = await store.write(partial(_remove_some, now - REMEMBERED_S, after))
 
 
 def _remove_some(before: int, after: str, tx: Transaction) -> str | None:

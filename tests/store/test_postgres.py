@@ -397,7 +397,7 @@ class TestARoleThatCanDoLess:
             # The thread is removed, and then forgotten.
             for _ in range(2):
                 server.run(threads.sweep(server.app.store, later))
-            assert server.run(server.app.store.one(threads.sql.find_sweepable, before=later)) is None
+            assert not server.run(threads.needs_sweep(server.app.store, later))
             [key] = server.run(projects.list_keys(server.app.store))
             server.run(projects.revoke_key(server.app.store, key.key_id, 1))
             server.run(server.app.authenticator.look())
