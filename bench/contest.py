@@ -10,7 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.data import Data
@@ -24,6 +24,8 @@ from bench.results import Ratios
 IDS_PER_BURST = 20_000
 # The server empties the write-ahead log of SQLite up to two seconds after the last write.
 SETTLE_AFTER_WRITES_S = 2.5
+# It removes what was deleted up to five seconds later.
+SETTLE_AFTER_DELETES_S = 7.5
 YARDSTICK = "yardstick"
 
 
@@ -100,9 +102,17 @@ class Rounds:
         script.write_text(operation.script(ids, name))
         settle(contestant.processes)
         load = burst(contestant.server, script, connections=connections, seconds=self.seconds)
-        stores = operation.writes and contestant.name != YARDSTICK
-        settle(contestant.processes, SETTLE_AFTER_WRITES_S if stores else 0)
+        if operation.writes and contestant.name != YARDSTICK:
+            return self._with_what_follows(load, contestant, operation)
+        settle(contestant.processes)
         return load
+
+    def _with_what_follows(self, load: Load, contestant: Contestant, operation: Operation) -> Load:
+        """The load of a burst of writes, with the CPU that the server used afterwards until it was at rest."""
+        before = contestant.server.cpu_s()
+        settle(contestant.processes, SETTLE_AFTER_DELETES_S if operation.consumes else SETTLE_AFTER_WRITES_S)
+        followed_us = (contestant.server.cpu_s() - before) / max(load.requests, 1) * 1e6
+        return replace(load, followed_us=followed_us)
 
 
 def compare(ours: list[Load], others: list[Load]) -> Ratios | None:
@@ -113,6 +123,13 @@ def compare(ours: list[Load], others: list[Load]) -> Ratios | None:
         cpu=Figure.ratio((load.cpu_us for load in ours), (load.cpu_us for load in others)),
         per_s=Figure.ratio((load.per_s for load in ours), (load.per_s for load in others)),
     )
+
+
+def in_all(ours: list[Load], others: list[Load]) -> Figure | None:
+    """CPU with what followed the burst, over the other's."""
+    if failed(ours) or failed(others):
+        return None
+    return Figure.ratio((load.cpu_us + load.followed_us for load in ours), (load.cpu_us for load in others))
 
 
 def failed(loads: list[Load]) -> int:

@@ -23,6 +23,8 @@ class Load:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    # What the server did for these requests after the burst.
+    followed_us: float = 0
 
 
 def burst(server: Server, script: Path, *, connections: int, seconds: int) -> Load:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import apsw
 
+from bench.processes import CPUS
+
 MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
 # Above this, others are at work, and the spread will show it.
 BUSY_LOAD = 0.5
@@ -20,7 +22,7 @@ BUSY_LOAD = 0.5
 def describe(folder: Path) -> dict[str, str]:
     """The machine and the programs, with the disk that `folder` is on."""
     return {
-        "CPU": f"{_processor()}, {len(os.sched_getaffinity(0))} CPUs",
+        "CPU": f"{_processor()}, {len(CPUS)} CPUs",
         "memory": f"{_memory_gib():.0f} GiB",
         "disk": f"{filesystem(folder)} on {_disk(folder)}",
         "kernel": "Linux " + re.match(r"[\d.]*\d", platform.release())[0],

@@ -48,14 +48,21 @@ def _others(part: Part) -> list[str]:
                 {
                     "what": what,
                     "figure": f"{figure.median:.{digits}f}{_spread(figure)}" if figure else VOID,
-                    "goal": f"≤ {goal:g}",
-                    "result": figure.at_most(goal) if figure else VOID,
+                    "goal": f"≤ {goal:g}" if goal else "none",
+                    "result": _result(figure, goal),
                 }
             )
     return _table(rows)
 
 
+def _result(figure: Figure | None, goal: float | None) -> str:
+    if figure is None:
+        return VOID
+    return figure.at_most(goal) if goal else ""
+
+
 OTHERS = {
+    "delete in all": ("a delete with the removal that follows later, CPU over the yardstick's", None, 2),
     "long page": ("a page of the long thread, CPU over that of a page of a short one", goals.LONG_PAGE, 2),
     "request log, retrieve": ("request log on, CPU of a retrieve over that with it off", goals.REQUEST_LOG, 2),
     "request log, create, metadata only": (

@@ -68,10 +68,10 @@ class Plan:
         for operation in OPERATIONS:
             if self.only in operation.name:
                 for connections in self.connections:
-                    part.rows.append(self._row(contestants, operation, connections))
+                    part.rows.append(self._row(part, contestants, operation, connections))
                     self.show(part.rows[-1])
 
-    def _row(self, contestants: list[Contestant], operation: Operation, connections: int) -> Row:
+    def _row(self, part: Part, contestants: list[Contestant], operation: Operation, connections: int) -> Row:
         stored = [contestant for contestant in contestants if contestant.name != YARDSTICK]
         answer_bytes = contest.require_alike(stored, operation)
         for contestant in contestants:
@@ -80,6 +80,8 @@ class Plan:
         sides = [Side(contestant.name, contestant, operation) for contestant in contestants]
         loads = self.rounds.alternate(sides, connections)
         ours, *others = loads
+        if operation.consumes and connections == GOAL_CONNECTIONS and YARDSTICK in loads:
+            part.others["delete in all"] = contest.in_all(loads[ours], loads[YARDSTICK])
         return Row(
             operation=operation.name,
             connections=connections,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from threadkeep import threads
 from threadkeep.context import Context
@@ -23,8 +23,10 @@ from threadkeep.upstream import Upstreams
 
 log = logging.getLogger(__name__)
 
-# Between looks for deleted threads that left rows behind; a slice of work follows the other at once.
-SWEEP_EVERY_S = 1.0
+# Between looks for deleted threads, and from a look to the sweep: the more are removed together, the less each costs,
+# but deleted text is not to stay for long.
+LOOK_EVERY_S = 1.0
+SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
 
 
@@ -77,20 +79,20 @@ class Threadkeep:
 
     async def _sweep(self) -> None:
         while True:
-            if not await self._sweep_some():
-                await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
+            await self._sweep_if_needed(SWEEP_AFTER_S)
 
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
-        until = time.monotonic() + LAST_SWEEP_S
-        while time.monotonic() < until and await self._sweep_some():
-            pass
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._sweep_if_needed(0), LAST_SWEEP_S)
 
-    async def _sweep_some(self) -> bool:
+    async def _sweep_if_needed(self, after_s: float) -> None:
         try:
-            return await threads.sweep(self.store, int(self._clock()))
+            if await threads.needs_sweep(self.store, int(self._clock())):
+                await asyncio.sleep(after_s)
+                await threads.sweep(self.store, int(self._clock()))
         except APIError as error:
             log.warning("cannot remove what deleted threads left, will try again: %s", error)
         except Exception:
             log.exception("cannot remove what deleted threads left, will try again")
-        return False

@@ -24,7 +24,7 @@ where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- In the order of their ids: neighbours are removed together, and processes that do this at once meet in no deadlock.
 -- name: list_leftovers
-select thread_id from threads where deleted_at is not null order by thread_id limit :limit
+select thread_id from threads where deleted_at is not null and thread_id > :after order by thread_id limit :limit
 
 -- Each half of the inner condition has an index of its own on SQLite.
 -- name: take_leftover [sqlite]

@@ -108,3 +108,8 @@ def test_parts_of_different_machines_name_theirs():
 def test_every_operation_is_named_once():
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names) == 9
+
+
+def test_what_follows_a_delete_is_shown_without_a_goal():
+    text = page.render({"sqlite": part(**{"delete in all": Figure((3.0, 3.0))})})
+    assert cells(text, "a delete with the removal that follows")[1:] == ["3.00 ± 0%", "none", ""]

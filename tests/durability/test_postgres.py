@@ -33,7 +33,10 @@ def cluster():
 
 
 class Writers:
-    """Clients that create threads of three messages until they are stopped, and remember what was acknowledged."""
+    """Clients that create threads and add a third message, until they are stopped; they remember what was acknowledged.
+
+    A create is one statement, adding a message a transaction of several.
+    """
 
     def __init__(self, base_url):
         self.acknowledged = []
@@ -61,19 +64,21 @@ class Writers:
             assert self._changed.wait_for(lambda: len(what) >= goal, 60), (self.unexpected, self.refused[-3:])
 
     def _write(self):
-        messages = [{"role": "user", "content": text} for text in "abc"]
+        messages = [{"role": "user", "content": text} for text in "ab"]
         with openai.OpenAI(base_url=self._base_url, api_key=KEY, max_retries=0, timeout=60) as client:
             while not self._stop.is_set():
                 self._note(*self._create(client, messages))
 
     def _create(self, client, messages):
         try:
-            return self.acknowledged, client.beta.threads.create(messages=messages).id
+            thread_id = client.beta.threads.create(messages=messages).id
+            client.beta.threads.messages.create(thread_id, role="user", content="c")
         except openai.APIStatusError as error:
             plain = (error.status_code, error.code) == (503, "storage_unavailable")
             return self.refused if plain else self.unexpected, error
         except openai.APIConnectionError as error:
             return self.refused, error
+        return self.acknowledged, thread_id
 
     def _note(self, outcomes, outcome):
         with self._changed:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -19,7 +22,7 @@ from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableErr
 from threadkeep.ids import IdSource
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
-from threadkeep.store.postgres import ATTEMPTS
+from threadkeep.store import postgres as postgres_store
 from threadkeep.store.queries import Query
 from threadkeep.threads import ThreadCreateParams
 
@@ -175,7 +178,45 @@ def test_a_unit_that_never_succeeds_ends_in_a_503(url):
         return caught.value.status, caught.value.code
 
     assert with_stores(url, work) == (503, "storage_unavailable")
-    assert len(runs) == ATTEMPTS
+    assert len(runs) == postgres_store.ATTEMPTS
+
+
+@pytest.fixture(params=["limits of the session", "limits of each transaction"])
+def hurried(request, url, monkeypatch):
+    """A store, not yet open, that waits 100 ms for a lock and 200 ms for a statement; as it is and behind a pooler."""
+    monkeypatch.setitem(postgres_store.LIMITS, "lock_timeout", "100ms")
+    monkeypatch.setitem(postgres_store.LIMITS, "statement_timeout", "200ms")
+    cached = 0 if "transaction" in request.param else 100
+    return create_store(Settings(database=url, postgres_statements_cached=cached))
+
+
+async def refusal_of(store, unit):
+    """What a caller is told; the store is opened before, and must be of use afterwards."""
+    await store.open()
+    await store.migrate()
+    with pytest.raises(StorageUnavailableError) as caught:
+        await store.write(unit)
+    await store.close()
+    return caught.value.status, caught.value.code
+
+
+def test_a_lock_that_another_does_not_give_back_ends_in_a_503(url, hurried):
+    async def work(store):
+        await store.write(add(1))
+        other = await asyncpg.connect(url)
+        async with other.transaction():
+            await other.execute("select 1 from projects for update")
+            refused = await refusal_of(hurried, lambda tx: tx.run(rename, name="x"))
+        await other.close()
+        return refused
+
+    rename = Query("rename_projects", "", "update projects set name = :name")
+    assert with_stores(url, work) == (503, "storage_unavailable")
+
+
+def test_a_statement_that_takes_too_long_ends_in_a_503(hurried):
+    sleep = Query("sleep", "", "select pg_sleep(60)")
+    assert asyncio.run(refusal_of(hurried, lambda tx: tx.one(sleep))) == (503, "storage_unavailable")
 
 
 def test_an_error_of_the_unit_is_not_tried_again(url):
@@ -211,7 +252,7 @@ def test_a_thread_under_the_id_of_one_that_another_process_just_removed_is_left_
                 pass
             await other.execute("insert into threads values ('thread_again', 'proj_a', 1, null, 0, 1, '{}')")
         await other.close()
-        assert await sweeping
+        await sweeping
         return bytes(await threads.retrieve(ctx, "thread_again"))
 
     assert with_stores(url, work) == b"{}"
@@ -223,20 +264,36 @@ def test_a_database_that_is_not_there_is_said_plainly():
     assert caught.value.hint == "Check --database."
 
 
-class TestTwoServers:
-    """Two server processes' worth of servers on one database."""
+def command(url, *words):
+    """A command of its own process on the database."""
+    return [sys.executable, "-m", "threadkeep", *words, "--database", url]
+
+
+def ask(url, *words):
+    """What a command prints for programs."""
+    return json.loads(subprocess.run([*command(url, *words), "--json"], capture_output=True, check=True).stdout)
+
+
+@contextmanager
+def serving(url):
+    """A server in a process of its own; gives its base URL."""
+    serve = command(url, "serve", "--port", "0", "--no-request-log")
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield next(line.split()[1] for line in process.stdout if line.startswith("  api"))
+        finally:
+            process.terminate()
+
+
+class TestTwoProcesses:
+    """Two server processes on one database."""
 
     @pytest.fixture
-    def two_servers(self, url):
-        with testing.serve(database=url) as one, testing.serve(database=url) as other:
-            yield one, other
-
-    @pytest.fixture
-    def clients(self, two_servers):
-        key = two_servers[0].new_key()
-        with ExitStack() as stack:
+    def clients(self, url):
+        key = ask(url, "keys", "create")["key"]
+        with serving(url) as one, serving(url) as other, ExitStack() as stack:
             options = {"api_key": key, "max_retries": 0, "timeout": 60}
-            yield [stack.enter_context(openai.OpenAI(base_url=s.base_url, **options)) for s in two_servers]
+            yield [stack.enter_context(openai.OpenAI(base_url=base_url, **options)) for base_url in (one, other)]
 
     def test_what_one_writes_the_other_reads(self, clients):
         one, other = clients
@@ -249,19 +306,20 @@ class TestTwoServers:
         with pytest.raises(openai.NotFoundError):
             one.beta.threads.retrieve(thread.id)
 
-    def test_a_key_that_one_revokes_the_other_refuses_within_a_second(self, two_servers, clients):
-        one, _ = two_servers
-        clients[1].beta.threads.create()
-        [key] = one.run(projects.list_keys(one.app.store))
-        one.run(projects.revoke_key(one.app.store, key.key_id, 1))
+    def test_both_refuse_a_revoked_key_within_a_second(self, url, clients):
+        for client in clients:
+            client.beta.threads.create()
+        [key] = ask(url, "keys", "list")
+        subprocess.run(command(url, "keys", "revoke", key["key_id"]), stdout=subprocess.DEVNULL, check=True)
         revoked_at = time.monotonic()
 
-        def create_for_a_second():
+        def create_for_a_second(client):
             while time.monotonic() < revoked_at + 1:
-                clients[1].beta.threads.create()
+                client.beta.threads.create()
 
-        with pytest.raises(openai.AuthenticationError):
-            create_for_a_second()
+        for client in clients:
+            with pytest.raises(openai.AuthenticationError):
+                create_for_a_second(client)
 
     def test_messages_that_both_take_at_once_have_one_order_that_respects_time(self, clients):
         thread_id = clients[0].beta.threads.create().id
@@ -336,9 +394,10 @@ class TestARoleThatCanDoLess:
             assert listed["id"] == created.id
             client.beta.threads.delete(created.id)
             later = created.created_at + threads.REMEMBERED_S + 60
-            while server.run(threads.sweep(server.app.store, later)):
-                # Until the thread is removed, and forgotten.
-                pass
+            # The thread is removed, and then forgotten.
+            for _ in range(2):
+                server.run(threads.sweep(server.app.store, later))
+            assert not server.run(threads.needs_sweep(server.app.store, later))
             [key] = server.run(projects.list_keys(server.app.store))
             server.run(projects.revoke_key(server.app.store, key.key_id, 1))
             server.run(server.app.authenticator.look())
