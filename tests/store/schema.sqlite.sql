@@ -1,3 +1,5 @@
+CREATE INDEX assistants_listed on assistants (project_id, seq, assistant_id) where body is not null;
+
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
 CREATE INDEX deleted_threads_unfinished on deleted_threads (thread_id) where messages_left = 1;
