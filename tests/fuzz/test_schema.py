@@ -39,7 +39,7 @@ def schema(server):
 
 @pytest.fixture(scope="module")
 def new_ids(server, headers):
-    """Makes a thread with a message; gives their ids under the names that paths have for them."""
+    """Makes a thread with a message, and an assistant; gives their ids under the names that paths have for them."""
 
     def post(path, body):
         request = urllib.request.Request(f"{server.base_url}{path}", json.dumps(body).encode(), headers)
@@ -51,6 +51,7 @@ def new_ids(server, headers):
         return {
             "thread_id": thread_id,
             "message_id": post(f"/threads/{thread_id}/messages", {"role": "user", "content": "hello"}),
+            "assistant_id": post("/assistants", {"model": "m"}),
         }
 
     return make

@@ -1,4 +1,4 @@
-CREATE INDEX assistants_listed on assistants (project_id, seq, assistant_id) where body is not null;
+CREATE INDEX assistants_listed on assistants (project_id, seq) where body is not null;
 
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
