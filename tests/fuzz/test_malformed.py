@@ -127,8 +127,8 @@ VALID_ASSISTANT = {
 PLACEHOLDER = "the wrong value goes here"
 PLAIN_IDS = """
 {thread} {message} {assistant} thread_x msg_x asst_x asst_%00 thread_ thread undefined null %00 thread_%00
-thread_%ff%fe thread_%ed%a0%80 thread_%zz thread_% %2e%2e .. . thread_%2F thread_%252F thread_'-- thread_" thread_;drop thread_%0d%0aX-Injected:%201
-*
+thread_%ff%fe thread_%ed%a0%80 thread_%zz thread_% %2e%2e .. . thread_%2F thread_%252F thread_'-- thread_" thread_;drop
+thread_%0d%0aX-Injected:%201 *
 """
 IDS = [
     *PLAIN_IDS.split(),
@@ -175,6 +175,7 @@ PATHS = [
     "/threads/{thread}/messages/{message}",
     "/assistants",
     "/assistants/{assistant}",
+    "/models/{thread}",
 ]
 OTHER_PATHS = [
     "/files",

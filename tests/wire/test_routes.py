@@ -48,7 +48,7 @@ def test_every_route_answers_errors_in_the_envelope(http, route):
         assert error["message"]
 
 
-@pytest.mark.parametrize("route", IDS)
+@pytest.mark.parametrize("route", [param for param in IDS if "/models" not in param.id])
 def test_another_projects_objects_are_a_plain_404_everywhere(server, route):
     owner = {"Authorization": f"Bearer {server.new_key('owner')}"}
     intruder = {"Authorization": f"Bearer {server.new_key('intruder')}"}

@@ -6,11 +6,12 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, messages, references, threads
+from threadkeep import assistants, messages, models, references, threads
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
 from threadkeep.messages import Message, MessageCreateParams, MessageDeleted, MessageListParams, MessageUpdateParams
+from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 
@@ -24,6 +25,8 @@ ROUTES = (
     Route("GET", ASSISTANT, assistants.retrieve, "Retrieve assistant", result=Assistant),
     Route("POST", ASSISTANT, assistants.update, "Modify assistant", body=AssistantUpdateParams, result=Assistant),
     Route("DELETE", ASSISTANT, assistants.delete, "Delete assistant", result=AssistantDeleted),
+    Route("GET", "/models", models.list_, "List models", result=ModelList, beta=False),
+    Route("GET", "/models/{model}", models.retrieve, "Retrieve model", result=Model, beta=False),
     Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread),
     Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
@@ -61,6 +64,9 @@ class RouteTable:
         parts = path.removeprefix(VERSION_PREFIX).split("/")
         if not parts[0] and not NOT_THERE_YET.isdisjoint(parts[1:2]):
             raise NotFoundError(references.NOT_THERE_YET)
+        if parts[1:2] == ["models"]:
+            # Names of models contain slashes.
+            parts[2:] = ["/".join(parts[2:])] if parts[2:] else []
         if parts[0] or parts[1:] in RESERVED:
             return None
         methods = self._methods_of_shape.get(_shape(parts[1:]))
