@@ -194,7 +194,8 @@ def _sdk(path: str, operation: dict) -> str:
     if operation["x-ours"]:
         return "*ours*"
     nouns = [part for part in path.removeprefix("/v1/").split("/") if not part.startswith("{")]
-    return f"`client.beta.{'.'.join(nouns)}.{operation['operationId'].rpartition('.')[2]}`"
+    resource = ".".join(nouns if nouns == ["models"] else ["beta", *nouns])
+    return f"`client.{resource}.{operation['operationId'].rpartition('.')[2]}`"
 
 
 def _parameters(document: dict, operation: dict) -> Iterator[str]:

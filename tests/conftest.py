@@ -28,7 +28,8 @@ _numbers = itertools.count(1)
 
 def pytest_configure():
     # The SDK warns on every call of the API that this project is about; pytest's filter does not reach its OS threads.
-    warnings.filterwarnings("ignore", message="The Assistants API is deprecated", category=DeprecationWarning)
+    for message in ("The Assistants API is deprecated", "deprecated$"):
+        warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
 
 
 @pytest.fixture(scope="session")

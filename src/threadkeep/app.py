@@ -8,9 +8,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from threadkeep import threads
-from threadkeep.context import Context
+from threadkeep import store, threads
+from threadkeep.context import Context, NoWorker
 from threadkeep.errors import APIError
+from threadkeep.events import EventLog
 from threadkeep.http.api import Api
 from threadkeep.http.auth import Authenticator
 from threadkeep.http.proxies import TrustedProxies
@@ -18,8 +19,9 @@ from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
 from threadkeep.logs import RequestLog
 from threadkeep.settings import Settings
-from threadkeep.store import create_store, migrate
+from threadkeep.store import migrate
 from threadkeep.upstream import Upstreams
+from threadkeep.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,13 @@ class Threadkeep:
         self.settings = settings
         self._clock = clock
         self._new_id = new_id or IdSource(clock)
-        self.store = create_store(settings, serving=True)
+        self.store = store.create_store(settings, serving=True)
+        is_shared = store.is_shared(settings)
+        self.events = EventLog(self.store, is_shared=is_shared)
         self.upstreams = Upstreams(settings, self._new_id)
+        self.worker: Worker | NoWorker = NoWorker()
+        if settings.worker:
+            self.worker = Worker(self.context_of, settings.runs_max, is_shared=is_shared)
         self.authenticator = Authenticator(settings, self.store, self.context_of)
         self._request_log = RequestLog(as_json=settings.log_json) if settings.request_log else None
         proxies = TrustedProxies(settings.forwarded_allow_ips)
@@ -53,7 +60,16 @@ class Threadkeep:
 
     def context_of(self, project_id: str) -> Context:
         """What operations get for a caller of that project."""
-        return Context(self.store, self.settings, project_id, self._clock, self._new_id, self.upstreams)
+        return Context(
+            self.store,
+            self.settings,
+            project_id,
+            self._clock,
+            self._new_id,
+            self.events,
+            self.upstreams,
+            self.worker,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -64,9 +80,13 @@ class Threadkeep:
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
             sweeping = asyncio.create_task(self._sweep())
+            if isinstance(self.worker, Worker):
+                self.worker.open()
             try:
                 yield
             finally:
+                if isinstance(self.worker, Worker):
+                    await self.worker.close()
                 sweeping.cancel()
                 await asyncio.wait([sweeping])
                 await self._sweep_last()

@@ -16,12 +16,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, projects, threads
-from threadkeep.context import Context
+from threadkeep import __version__, context, projects, threads
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
-from threadkeep.ids import IdSource
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store, Transaction
@@ -236,7 +234,7 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
 def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     async def work(store: Store) -> bytes:
         project = await projects.find(store, arguments.project)
-        ctx = Context(store, settings, project.project_id, time.time, IdSource())
+        ctx = context.outside_a_server(store, settings, project.project_id)
         path, _, query_string = arguments.path.partition("?")
         path = f"/{path.lstrip('/')}"
         found = RouteTable(strict=settings.strict).find(path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from threadkeep.events import EventLog
+from threadkeep.ids import IdSource
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
 from threadkeep.upstream import Upstreams
@@ -31,6 +33,27 @@ class Worker(Protocol):
         """A run is queued."""
 
 
+class NoWorker:
+    """Stands where a process carries out no runs."""
+
+    def take_slot(self) -> bool:
+        """There is none."""
+        return False
+
+    def give_slot_back(self) -> None:
+        """None was taken."""
+
+    def start(self, claimed: Any) -> None:
+        """Nothing can be claimed for this process."""
+        raise NotImplementedError
+
+    def drop(self, thread_id: str, run_id: str) -> None:
+        """Its owner, elsewhere, will find out."""
+
+    def ring(self) -> None:
+        """Workers elsewhere look for themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What all callers share, the caller's project, and the two things tests replace: clock and id source."""
@@ -51,3 +74,11 @@ class Context:
     def now_ms(self) -> int:
         """For leases and wake-ups: milliseconds since the epoch."""
         return int(self.clock() * 1000)
+
+
+def outside_a_server(store: Store, settings: Settings, project_id: str) -> Context:
+    """For commands: nobody follows anything here, and no run is carried out."""
+    new_id = IdSource(time.time)
+    upstreams = Upstreams(settings, new_id)
+    events = EventLog(store, is_shared=False)
+    return Context(store, settings, project_id, time.time, new_id, events, upstreams, NoWorker())

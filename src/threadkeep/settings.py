@@ -87,6 +87,18 @@ class Settings:
     write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
     thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
     thread_messages_max: int = _setting(100_000, "Most messages in one thread.")
+    worker: bool = _setting(True, "Carry out runs in this process; otherwise `threadkeep worker` does, elsewhere.")
+    runs_max: int = _setting(256, "Most runs that one process carries out at one moment; others wait.")
+    runs_waiting_max: int = _setting(1000, "Most runs that may wait; more are answered with 429.")
+    project_runs_max: int = _setting(1000, "Most unfinished runs of one project; more are answered with 429.")
+    run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
+    run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
+    run_attempts_max: int = _setting(3, "Times a run is carried out by processes that die over it; then it fails.")
+    run_tool_rounds_max: int = _setting(64, "Most times that one run may ask for tool calls.")
+    run_events_kept_s: float = _setting(86_400.0, "Seconds the events of a finished run can be followed again.")
+    run_events_characters_max: int = _setting(64 * 1024 * 1024, "Most characters of events in one run.")
+    poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
+    message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
     upstream_url: str = _setting(
         "",
         "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1; or OPENAI_BASE_URL.",

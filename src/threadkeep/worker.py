@@ -42,27 +42,6 @@ WENT_WRONG = LastError("server_error", "Sorry, something went wrong.")
 TOO_MANY_ATTEMPTS = LastError("server_error", "The processes that carried out this run stopped, again and again.")
 
 
-class NoWorker:
-    """Stands where a process carries out no runs."""
-
-    def take_slot(self) -> bool:
-        """There is none."""
-        return False
-
-    def give_slot_back(self) -> None:
-        """None was taken."""
-
-    def start(self, claimed: HeldRun) -> None:
-        """Nothing can be claimed for this process."""
-        raise NotImplementedError
-
-    def drop(self, thread_id: str, run_id: str) -> None:
-        """Its owner, elsewhere, will find out."""
-
-    def ring(self) -> None:
-        """Workers elsewhere look for themselves."""
-
-
 class Worker:
     """The runs that this process carries out."""
 

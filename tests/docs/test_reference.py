@@ -14,7 +14,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from threadkeep import cli, errors, ids, messages, metadata, pages, references, threads
+from threadkeep import assistants, cli, errors, ids, messages, metadata, pages, references, threads, tools
 from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
 from threadkeep.http.routes import ROUTES
@@ -159,7 +159,14 @@ def test_every_status_is_on_the_errors_page():
     [
         ("metadata of an object", metadata.PAIRS_MAX),
         ("text of a message", messages.TEXT_CHARACTERS_MAX),
+        ("name, description", assistants.NAME_CHARACTERS_MAX),
+        ("name, description", assistants.DESCRIPTION_CHARACTERS_MAX),
+        ("name, description", assistants.INSTRUCTIONS_CHARACTERS_MAX),
+        ("tools of an assistant", tools.TOOLS_MAX),
+        ("name of a function", tools.NAME_CHARACTERS_MAX),
+        ("nesting", tools.NESTING_MAX),
         ("`file_ids` of a message", references.V1_FILES_MAX),
+        ("`file_ids` of an assistant", references.V1_ASSISTANT_FILES_MAX),
         ("id that a client gives", ids.GIVEN_ID_CHARACTERS_MAX),
         ("objects on a page", pages.ListParams().limit),
         ("query parameters", query.FIELDS_MAX),

@@ -1,4 +1,4 @@
-"""Every thread and message call of one era of the SDK: `python suite.py BASE_URL API_KEY`.
+"""Every call of threads, messages and assistants of one era of the SDK: `python suite.py BASE_URL API_KEY`.
 
 Runs in the era's own environment, so there is no pytest here and nothing but the SDK. A fact is a function that takes
 a client; what an era does not have is stated once, where the fact is.
@@ -24,6 +24,8 @@ OBJECTS_HAVE_REQUEST_IDS = VERSION >= (1, 48)
 
 THREAD_CALLS = {"create", "retrieve", "update", "delete"}
 MESSAGE_CALLS = {"create", "retrieve", "update", "list"} | ({"delete"} if V2 else set())
+
+ASSISTANT_CALLS = {"create", "retrieve", "update", "delete", "list"}
 
 facts = []
 
@@ -75,6 +77,7 @@ def these_are_all_the_calls_that_this_sdk_has(client):
 
     assert calls_of(client.beta.threads) == THREAD_CALLS
     assert calls_of(client.beta.threads.messages) == MESSAGE_CALLS
+    assert calls_of(client.beta.assistants) == ASSISTANT_CALLS
 
 
 @fact()
@@ -227,6 +230,91 @@ def a_deleted_message_is_gone(client):
     assert (deleted.id, deleted.object, deleted.deleted) == (first, "thread.message.deleted", True)
     assert ids_of(client.beta.threads.messages.list(thread.id)) == [second]
     refusal(openai.NotFoundError, client.beta.threads.messages.retrieve, first, thread_id=thread.id)
+
+
+# Assistants
+
+WEATHER = {"name": "weather", "description": "Of a place.", "parameters": {"type": "object", "properties": {}}}
+
+
+@fact()
+def an_assistant_of_a_model_alone_has_all_fields(client):
+    assistant = client.beta.assistants.create(model="any/model")
+    assert assistant.id.startswith("asst_")
+    assert (assistant.object, assistant.model) == ("assistant", "any/model")
+    assert isinstance(assistant.created_at, int)
+    assert (assistant.name, assistant.description, assistant.instructions) == (None, None, None)
+    assert (assistant.tools, assistant.metadata) == ([], {})
+
+
+@fact(V2)
+def an_assistant_has_the_defaults_of_v2(client):
+    assistant = client.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}])
+    assert (assistant.temperature, assistant.top_p, assistant.response_format) == (1.0, 1.0, "auto")
+    assert assistant.tool_resources.code_interpreter.file_ids == []
+
+
+@fact()
+def an_assistant_is_retrieved_as_it_was_created(client):
+    created = client.beta.assistants.create(
+        model="m",
+        name="Math Tutor",
+        description="It teaches.",
+        instructions="Answer questions.",
+        tools=[{"type": "code_interpreter"}, {"type": "function", "function": WEATHER}],
+        metadata={"user": "abc123"},
+    )
+    assert client.beta.assistants.retrieve(created.id) == created
+    assert (created.name, created.instructions) == ("Math Tutor", "Answer questions.")
+    code, function = created.tools
+    assert (code.type, function.type) == ("code_interpreter", "function")
+    assert (function.function.name, function.function.parameters) == ("weather", WEATHER["parameters"])
+
+
+@fact()
+def modifying_an_assistant_changes_what_is_given(client):
+    assistants = client.beta.assistants
+    tools = [{"type": "function", "function": WEATHER}]
+    assistant = assistants.create(model="m", name="old", description="kept", tools=tools, metadata={"kept": "yes"})
+    updated = assistants.update(assistant.id, name="new", instructions=None, tools=[], metadata={"new": "yes"})
+    assert (updated.id, updated.name, updated.description) == (assistant.id, "new", "kept")
+    assert (updated.tools, updated.metadata) == ([], {"kept": "yes", "new": "yes"})
+    assert assistants.retrieve(assistant.id) == updated
+    assert assistants.update(assistant.id, description=None).description is None
+
+
+@fact()
+def a_deleted_assistant_is_gone(client):
+    assistant = client.beta.assistants.create(model="m")
+    deleted = client.beta.assistants.delete(assistant.id)
+    assert (deleted.id, deleted.object, deleted.deleted) == (assistant.id, "assistant.deleted", True)
+    error = refusal(openai.NotFoundError, client.beta.assistants.retrieve, assistant.id)
+    assert f"No assistant found with id '{assistant.id}'." in str(error)
+
+
+@fact()
+def assistants_are_listed_newest_first(client):
+    created = [client.beta.assistants.create(model="m").id for _ in range(5)]
+    assert ids_of(client.beta.assistants.list(limit=5).data) == created[::-1]
+    walked = []
+    for assistant in client.beta.assistants.list(limit=2):
+        walked.append(assistant.id)
+        if len(walked) == len(created):
+            break
+    assert walked == created[::-1]
+    assert ids_of(client.beta.assistants.list(order="asc", after=created[2]).data) == created[3:]
+
+
+@fact(V1)
+def v1_files_of_an_assistant_are_readable(client):
+    assistants = client.beta.assistants
+    tools = [{"type": "retrieval"}, {"type": "code_interpreter"}]
+    assistant = assistants.create(model="m", tools=tools, file_ids=["file-a", "file-b"])
+    assert assistant.file_ids == ["file-a", "file-b"]
+    assert [tool.type for tool in assistant.tools] == ["retrieval", "code_interpreter"]
+    assert assistants.retrieve(assistant.id) == assistant
+    assert assistants.update(assistant.id, file_ids=["file-c"]).file_ids == ["file-c"]
+    assert assistants.create(model="m").file_ids == []
 
 
 # Lists
@@ -423,7 +511,8 @@ def holds(function, client, options):
 
 def main(base_url, api_key):
     # The SDK deprecates the very API this project keeps alive.
-    warnings.filterwarnings("ignore", message="The Assistants API is deprecated", category=DeprecationWarning)
+    for message in ("The Assistants API is deprecated", "deprecated$"):
+        warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
     options = {"base_url": base_url, "api_key": api_key, "max_retries": 0, "timeout": 60}
     failed = 0
     with OpenAI(**options) as client:

@@ -90,11 +90,45 @@ VALID_THREAD = {
         },
     ],
 }
+VALID_ASSISTANT = {
+    "model": "m",
+    "name": "n",
+    "description": None,
+    "instructions": "i",
+    "tools": [
+        {"type": "code_interpreter"},
+        {
+            "type": "file_search",
+            "file_search": {
+                "max_num_results": 5,
+                "ranking_options": {
+                    "ranker": "auto",
+                    "score_threshold": 0.5,
+                    "hybrid_search": {"embedding_weight": 0.5, "text_weight": 0.5},
+                },
+            },
+        },
+        {
+            "type": "function",
+            "function": {"name": "f", "description": "d", "parameters": {"any": [{"schema": 1}]}, "strict": True},
+        },
+    ],
+    "tool_resources": {"code_interpreter": {"file_ids": ["file-a"]}, "file_search": {"vector_store_ids": ["vs_a"]}},
+    "metadata": {"key": "value"},
+    "temperature": 0.5,
+    "top_p": 1,
+    "reasoning_effort": "low",
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "description": "d", "schema": {"any": [1]}, "strict": None},
+    },
+    "file_ids": ["file-b"],
+}
 PLACEHOLDER = "the wrong value goes here"
 PLAIN_IDS = """
-{thread} {message} thread_x msg_x thread_ thread undefined null %00 thread_%00 thread_%ff%fe thread_%ed%a0%80
-thread_%zz thread_% %2e%2e .. . thread_%2F thread_%252F thread_'-- thread_" thread_;drop thread_%0d%0aX-Injected:%201
-*
+{thread} {message} {assistant} thread_x msg_x asst_x asst_%00 thread_ thread undefined null %00 thread_%00
+thread_%ff%fe thread_%ed%a0%80 thread_%zz thread_% %2e%2e .. . thread_%2F thread_%252F thread_'-- thread_" thread_;drop
+thread_%0d%0aX-Injected:%201 *
 """
 IDS = [
     *PLAIN_IDS.split(),
@@ -134,8 +168,29 @@ METHODS = ["GET"] * 12 + [
     "LOCK",
     "X" * 200,
 ]
-PATHS = ["/threads", "/threads/{thread}", "/threads/{thread}/messages", "/threads/{thread}/messages/{message}"]
-OTHER_PATHS = ["/", "//", "/threads/", "/v1", "/v1/v1/threads", "/openapi.json", "/docs", "/healthz", "/readyz", "/%00"]
+PATHS = [
+    "/threads",
+    "/threads/{thread}",
+    "/threads/{thread}/messages",
+    "/threads/{thread}/messages/{message}",
+    "/assistants",
+    "/assistants/{assistant}",
+    "/models/{thread}",
+]
+OTHER_PATHS = [
+    "/files",
+    "/vector_stores/vs_a/files",
+    "/",
+    "//",
+    "/threads/",
+    "/v1",
+    "/v1/v1/threads",
+    "/openapi.json",
+    "/docs",
+    "/healthz",
+    "/readyz",
+    "/%00",
+]
 HEADERS = [
     ("content-type", "text/plain"),
     ("content-type", "multipart/form-data"),
@@ -314,6 +369,9 @@ def wrong_bodies(chance, count):
         ("/v1/threads/{thread}", {"metadata": {"key": None}, "tool_resources": VALID_THREAD["tool_resources"]}),
         ("/v1/threads/{thread}/messages", VALID_THREAD["messages"][1]),
         ("/v1/threads/{thread}/messages/{message}", {"metadata": {"key": "value"}}),
+        ("/v1/assistants", VALID_ASSISTANT),
+        ("/v1/assistants", {"model": "m", "id": "asst_given"}),
+        ("/v1/assistants/{assistant}", VALID_ASSISTANT),
     ]
     at_places = [(target, value, at) for target, value in targets for at in places(value)]
     dialects = [[], [("openai-beta", "assistants=v1")]]
@@ -325,7 +383,9 @@ def wrong_targets(chance, count):
     """Methods, addresses, query strings and headers put together at random."""
     for _ in range(count):
         path = chance.choice([*PATHS * 5, *OTHER_PATHS])
-        path = path.replace(chance.choice(["{thread}", "{message}", "no id is wrong"]), chance.choice(IDS))
+        path = path.replace(
+            chance.choice(["{thread}", "{message}", "{assistant}", "no id is wrong"]), chance.choice(IDS)
+        )
         prefix = chance.choice(["/v1", "/v1", "", "/V1", "/v2"])
         queries = [f"?{chance.choice(QUERIES)}", "", f"?{chance.choice(QUERIES)}&{chance.choice(QUERIES)}"]
         yield request(
@@ -434,8 +494,10 @@ def send_framed(server, requests):
             # Others may have been deleted by the batch before.
             thread_id = connection.made("/v1/threads", {})
             message_id = connection.made(f"/v1/threads/{thread_id}/messages", {"role": "user", "content": "x"})
+            assistant_id = connection.made("/v1/assistants", {"model": "m"})
             for unfilled in batch:
-                sent = fill(unfilled, key=server.key, thread=thread_id, message=message_id)
+                ids = {"thread": thread_id, "message": message_id, "assistant": assistant_id}
+                sent = fill(unfilled, key=server.key, **ids)
                 check(sent, *connection.ask(sent))
 
 

@@ -1,10 +1,12 @@
-// Every thread and message call of the official Node SDK, against the server at BASE_URL.
+// Every call of threads, messages and assistants of the official Node SDK, against the server at BASE_URL.
 //
 // What the versions spell differently is in `calls.mjs` of each; `run.py` puts the two files side by side.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import {
+  ASSISTANT_CALLS,
+  deleteAssistant,
   deleteMessage,
   deleteThread,
   MESSAGE_CALLS,
@@ -17,7 +19,7 @@ import {
 
 const options = { baseURL: process.env.BASE_URL, apiKey: process.env.API_KEY, maxRetries: 0, timeout: 60_000 };
 const client = new OpenAI(options);
-const { threads } = client.beta;
+const { assistants, threads } = client.beta;
 
 const callsOf = (resource) =>
   Object.getOwnPropertyNames(Object.getPrototypeOf(resource))
@@ -50,6 +52,7 @@ const idsOf = async (pages) => {
 test("these are all the calls that this SDK has", () => {
   assert.deepEqual(callsOf(threads), THREAD_CALLS);
   assert.deepEqual(callsOf(threads.messages), MESSAGE_CALLS);
+  assert.deepEqual(callsOf(assistants), ASSISTANT_CALLS);
 });
 
 test("the four requests of the reference's thread page work in turn", async () => {
@@ -164,6 +167,63 @@ describe("messages", () => {
     });
     assert.deepEqual(await idsOf(threads.messages.list(thread.id)), [second]);
     await refusal(OpenAI.NotFoundError, () => retrieveMessage(client, thread.id, first));
+  });
+});
+
+describe("assistants", () => {
+  const weather = { name: "weather", parameters: { type: "object", properties: {} } };
+
+  test("an assistant of a model alone has every field with its default", async () => {
+    const { id, created_at, ...rest } = await assistants.create({ model: "any/model" });
+    assert.match(id, /^asst_[A-Za-z0-9]{24}$/);
+    assert.ok(Number.isInteger(created_at));
+    assert.deepEqual(rest, {
+      object: "assistant",
+      name: null,
+      description: null,
+      model: "any/model",
+      instructions: null,
+      tools: [],
+      top_p: 1,
+      temperature: 1,
+      reasoning_effort: null,
+      tool_resources: {},
+      metadata: {},
+      response_format: "auto",
+    });
+  });
+
+  test("tools are kept, with the defaults of the original", async () => {
+    const tools = [{ type: "code_interpreter" }, { type: "file_search" }, { type: "function", function: weather }];
+    const assistant = await assistants.create({ model: "m", tools });
+    const ranking_options = { ranker: "default_2024_08_21", score_threshold: 0, hybrid_search: null };
+    assert.deepEqual(assistant.tools, [
+      { type: "code_interpreter" },
+      { type: "file_search", file_search: { ranking_options } },
+      { type: "function", function: { ...weather, strict: false } },
+    ]);
+    assert.deepEqual(assistant.tool_resources, { code_interpreter: { file_ids: [] } });
+    assert.deepEqual(await assistants.retrieve(assistant.id), assistant);
+  });
+
+  test("modifying an assistant changes what is given, and merges its metadata", async () => {
+    const assistant = await assistants.create({ model: "m", name: "old", metadata: { kept: "yes" } });
+    const updated = await assistants.update(assistant.id, { name: null, temperature: 0.2, metadata: { new: "yes" } });
+    assert.deepEqual(updated, { ...assistant, name: null, temperature: 0.2, metadata: { kept: "yes", new: "yes" } });
+    assert.deepEqual(await assistants.retrieve(assistant.id), updated);
+  });
+
+  test("assistants are listed newest first, and a deleted one is gone", async () => {
+    const ids = [];
+    for (let n = 0; n < 3; n += 1) ids.push((await assistants.create({ model: "m" })).id);
+    const { data } = await assistants.list({ limit: 3 });
+    assert.deepEqual(
+      data.map((assistant) => assistant.id),
+      ids.toReversed(),
+    );
+    assert.deepEqual(await deleteAssistant(client, ids[1]), { id: ids[1], object: "assistant.deleted", deleted: true });
+    await refusal(OpenAI.NotFoundError, () => assistants.retrieve(ids[1]));
+    assert.deepEqual(await idsOf(assistants.list({ order: "asc", after: ids[0] })), [ids[2]]);
   });
 });
 

@@ -45,6 +45,11 @@ def test_all_of_64_concurrent_merges_into_the_metadata_of_messages_survive(api, 
     merge_at_once(api, at_once, [f"{messages}/{message_id}" for message_id in made])
 
 
+def test_all_of_64_concurrent_merges_into_the_metadata_of_assistants_survive(api, at_once):
+    made = [api.ok("POST", "/assistants", {"model": "m"})["id"] for _ in range(AT_ONCE // PAIRS_MAX)]
+    merge_at_once(api, at_once, [f"/assistants/{assistant_id}" for assistant_id in made])
+
+
 def test_64_concurrent_merges_never_pass_the_limit_on_pairs(api, at_once):
     path = f"/threads/{api.ok('POST', '/threads', {})['id']}"
     answers = at_once(lambda n: api("POST", path, {"metadata": {f"key {n}": "x"}}))
@@ -68,6 +73,31 @@ def test_64_clients_of_one_thread_get_places_of_their_own_each_in_its_own_order(
     place = {message_id: n for n, message_id in enumerate(listed)}
     for own in said:
         assert sorted(own, key=place.__getitem__) == own
+
+
+def test_64_clients_create_assistants_each_in_its_own_order(api, at_once):
+    def create_three(_):
+        return [api.ok("POST", "/assistants", {"model": "m"})["id"] for _ in range(3)]
+
+    created = at_once(create_three)
+    listed, after = [], None
+    while page := api.ok("GET", "/assistants", order="asc", limit=100, after=after)["data"]:
+        listed += [assistant["id"] for assistant in page]
+        after = listed[-1]
+    assert len(listed) == len(set(listed)) == 3 * AT_ONCE
+    place = {assistant_id: n for n, assistant_id in enumerate(listed)}
+    for own in created:
+        assert sorted(own, key=place.__getitem__) == own
+
+
+def test_an_assistants_given_id_goes_to_one_of_64_clients_also_when_it_was_deleted(api, at_once):
+    for _ in range(2):
+        answers = at_once(lambda n: api("POST", "/assistants", {"id": "asst_wanted", "model": str(n)}))
+        [winner] = [assistant for status, assistant in answers if status == 200]
+        assert api.ok("GET", "/assistants")["data"] == [winner]
+        assert {refused["error"]["param"] for status, refused in answers if status != 200} == {"id"}
+        gone = at_once(lambda _: api("DELETE", "/assistants/asst_wanted"))
+        assert Counter(status for status, _ in gone) == {200: 1, 404: AT_ONCE - 1}
 
 
 def test_a_given_id_goes_to_one_of_64_clients_that_want_it_at_once(api, at_once):

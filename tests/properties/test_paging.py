@@ -70,6 +70,16 @@ def messages(api):
 
 
 @pytest.fixture
+def assistants(api):
+    """Many assistants, every third of them deleted: what fetches pages of them, and their ids."""
+    ids = [api.ok("POST", "/assistants", {"model": "m"})["id"] for _ in range(ITEMS)]
+    for gone in ids[1::3]:
+        api.ok("DELETE", f"/assistants/{gone}")
+    del ids[1::3]
+    return lambda **query: api.ok("GET", "/assistants", **query), ids
+
+
+@pytest.fixture
 def create_thread(server, api):
     """Creates a thread at a given time, which no client can choose."""
     ctx = server.app.context_of(api.project_id)
@@ -95,6 +105,13 @@ def thread_pages(api, create_thread):
 @given(sizes=sizes, order=orders)
 def test_a_walk_meets_every_message_once_in_both_directions(messages, sizes, order):
     _, fetch, ids = messages
+    assert_laws(fetch, sizes, order, ids if order == "asc" else ids[::-1])
+
+
+@any_sizes
+@given(sizes=sizes, order=orders)
+def test_a_walk_meets_every_assistant_once_in_both_directions(assistants, sizes, order):
+    fetch, ids = assistants
     assert_laws(fetch, sizes, order, ids if order == "asc" else ids[::-1])
 
 
@@ -146,6 +163,17 @@ def test_a_walk_meets_every_message_that_stays_while_others_come_and_go(api, mes
     def disturb(chance):
         volatile.append(api.ok("POST", path, {"role": "user", "content": "new"})["id"])
         api.ok("DELETE", f"{path}/{volatile.pop(chance.randrange(ITEMS // 4))}")
+
+    assert_walks_are_undisturbed(fetch, stable, disturb)
+
+
+def test_a_walk_meets_every_assistant_that_stays_while_others_come_and_go(api, assistants):
+    fetch, ids = assistants
+    stable, volatile = ids[::2], ids[1::2]
+
+    def disturb(chance):
+        volatile.append(api.ok("POST", "/assistants", {"model": "m"})["id"])
+        api.ok("DELETE", f"/assistants/{volatile.pop(chance.randrange(ITEMS // 4))}")
 
     assert_walks_are_undisturbed(fetch, stable, disturb)
 

@@ -1,3 +1,5 @@
+CREATE INDEX assistants_listed on assistants (project_id, seq) where body is not null;
+
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
 CREATE INDEX idempotency_keys_by_time on idempotency_keys (created_at);

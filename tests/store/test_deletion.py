@@ -7,9 +7,8 @@ import time
 import pytest
 
 from threadkeep import messages, threads
-from threadkeep.context import Context
+from threadkeep.context import outside_a_server
 from threadkeep.errors import BadRequestError
-from threadkeep.ids import IdSource
 from threadkeep.messages import MessageCreateParams
 from threadkeep.settings import Settings
 from threadkeep.store.queries import Query
@@ -20,7 +19,7 @@ ROWS = "select (select count(*) from threads), (select count(*) from messages), 
 
 
 def context(store):
-    return Context(store, Settings(), "proj_a", time.time, IdSource())
+    return outside_a_server(store, Settings(), "proj_a")
 
 
 async def rows(store):

@@ -17,9 +17,8 @@ import openai
 import pytest
 
 from threadkeep import projects, testing, threads
-from threadkeep.context import Context
+from threadkeep.context import outside_a_server
 from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableError
-from threadkeep.ids import IdSource
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
 from threadkeep.store import postgres as postgres_store
@@ -240,7 +239,7 @@ def test_a_thread_under_the_id_of_one_that_another_process_just_removed_is_left_
     waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
     async def work(store):
-        ctx = Context(store, Settings(), "proj_a", time.time, IdSource())
+        ctx = outside_a_server(store, Settings(), "proj_a")
         await threads.create(ctx, ThreadCreateParams(id="thread_again", metadata={"n": "1"}))
         await threads.delete(ctx, "thread_again")
         other = await asyncpg.connect(url)

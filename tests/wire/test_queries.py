@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
+ASSISTANT = {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]}
 MESSAGE = {"role": "user", "content": "How does AI work?"}
 
 # Without the transaction's own: begin and commit once a group.
@@ -27,6 +28,11 @@ REQUESTS = [
         None,
         ["select deleted_seq", "update messages", "update threads"],
     ),
+    ("POST", "/assistants", ASSISTANT, ["select project_id from projects", "insert into assistants"]),
+    ("GET", "/assistants", None, ["select assistant_id, body from assistants"]),
+    ("GET", "/assistants/{assistant}", None, ["select body from assistants"]),
+    ("POST", "/assistants/{assistant}", {"name": "new"}, ["select body from assistants", "update assistants"]),
+    ("DELETE", "/assistants/{assistant}", None, ["update assistants set body = null"]),
 ]
 
 
@@ -68,7 +74,9 @@ def statements(servers):
 def test_a_hot_request_runs_no_more_statements_than_it_needs(statements, method, path, body, expected):
     thread = statements("POST", "/threads", THREAD)[0].json()
     message = statements("POST", f"/threads/{thread['id']}/messages", MESSAGE)[0].json()
-    answer, seen = statements(method, path.format(thread=thread["id"], message=message["id"]), body)
+    assistant = statements("POST", "/assistants", ASSISTANT)[0].json()
+    ids = {"thread": thread["id"], "message": message["id"], "assistant": assistant["id"]}
+    answer, seen = statements(method, path.format(**ids), body)
     assert answer.status_code == 200
     assert len(seen) == len(expected), seen
     for text, beginning in zip(seen, expected, strict=True):

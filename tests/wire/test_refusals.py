@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import httpx2
+import openai
 import pytest
 
 LONG = "x" * 600
@@ -91,7 +92,7 @@ BAD_CREATE_THREAD = [
         {"messages": {}},
         "invalid_type",
         "messages",
-        "Invalid type for 'messages': expected an array, but got an object instead.",
+        "Invalid type for 'messages': expected an array of objects, but got an object instead.",
     ),
     (
         {"messages": [{"role": "user", "content": "x"}, {"content": "x"}]},
@@ -153,7 +154,7 @@ BAD_CREATE_MESSAGE = [
         {"role": None, "content": "x"},
         "invalid_type",
         "role",
-        "Invalid type for 'role': expected a string, but got null instead.",
+        "Invalid type for 'role': expected one of 'user' or 'assistant', but got null instead.",
     ),
     ({"role": "user", "content": ""}, None, "content", "Message content must be non-empty."),
     (
@@ -221,6 +222,233 @@ BAD_CREATE_MESSAGE = [
     ),
 ]
 
+
+def function(**fields):
+    return {"tools": [{"type": "function", "function": {"name": "f"} | fields}]}
+
+
+def nested(depth):
+    return {"a": nested(depth - 1)} if depth else {}
+
+
+PATTERN = "string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+# Each beside `model`, which is all that an assistant needs.
+BAD_ASSISTANT = [
+    ({"model": None}, "invalid_type", "model", "Invalid type for 'model': expected a string, but got null instead."),
+    (
+        {"model": ""},
+        "empty_string",
+        "model",
+        "Invalid 'model': empty string. Expected a string with minimum length 1, but got an empty string instead.",
+    ),
+    (
+        {"name": "x" * 257},
+        "string_above_max_length",
+        "name",
+        "Invalid 'name': string too long. Expected a string with maximum length 256, "
+        "but got a string with length 257 instead.",
+    ),
+    (
+        {"description": "x" * 513},
+        "string_above_max_length",
+        "description",
+        "Invalid 'description': string too long. Expected a string with maximum length 512, "
+        "but got a string with length 513 instead.",
+    ),
+    (
+        {"instructions": "ä" * 256_001},
+        "string_above_max_length",
+        "instructions",
+        "Invalid 'instructions': string too long. Expected a string with maximum length 256000, "
+        "but got a string with length 256001 instead.",
+    ),
+    (
+        {"temperature": 2.1},
+        "decimal_above_max_value",
+        "temperature",
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.1 instead.",
+    ),
+    (
+        {"temperature": 3},
+        "decimal_above_max_value",
+        "temperature",
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 3 instead.",
+    ),
+    (
+        {"top_p": -0.1},
+        "decimal_below_min_value",
+        "top_p",
+        "Invalid 'top_p': decimal below minimum value. Expected a value >= 0, but got -0.1 instead.",
+    ),
+    (
+        {"temperature": "warm"},
+        "invalid_type",
+        "temperature",
+        "Invalid type for 'temperature': expected a decimal, but got a string instead.",
+    ),
+    (
+        {"temperature": True},
+        "invalid_type",
+        "temperature",
+        "Invalid type for 'temperature': expected a decimal, but got a boolean instead.",
+    ),
+    (
+        {"reasoning_effort": "huge"},
+        "invalid_value",
+        "reasoning_effort",
+        "Invalid value: 'huge'. Supported values are: 'none', 'minimal', 'low', 'medium', 'high', 'xhigh', and 'max'.",
+    ),
+    (
+        {"tools": "code_interpreter"},
+        "invalid_type",
+        "tools",
+        "Invalid type for 'tools': expected an array of objects, but got a string instead.",
+    ),
+    (
+        {"tools": ["code_interpreter"]},
+        "invalid_type",
+        "tools[0]",
+        "Invalid type for 'tools[0]': expected an object, but got a string instead.",
+    ),
+    ({"tools": [{}]}, "missing_required_parameter", "tools[0].type", "Missing required parameter: 'tools[0].type'."),
+    (
+        {"tools": [{"type": "code_interpreter"}, {"type": "browser"}]},
+        "invalid_value",
+        "tools[1].type",
+        "Invalid value: 'browser'. Supported values are: 'function', 'code_interpreter', and 'file_search'.",
+    ),
+    (
+        {"tools": [{"type": "function"}]},
+        "missing_required_parameter",
+        "tools[0].function",
+        "Missing required parameter: 'tools[0].function'.",
+    ),
+    (
+        {"tools": [{"type": "function", "function": {"parameters": {}}}]},
+        "missing_required_parameter",
+        "tools[0].function.name",
+        "Missing required parameter: 'tools[0].function.name'.",
+    ),
+    *(
+        (
+            function(name=name),
+            "invalid_value",
+            "tools[0].function.name",
+            f"Invalid 'tools[0].function.name': {PATTERN}",
+        )
+        for name in ("get weather", "weather.get", "wetter_für", "line\n")
+    ),
+    (
+        function(name=""),
+        "empty_string",
+        "tools[0].function.name",
+        "Invalid 'tools[0].function.name': empty string. Expected a string with minimum length 1, "
+        "but got an empty string instead.",
+    ),
+    (
+        function(name="x" * 65),
+        "string_above_max_length",
+        "tools[0].function.name",
+        "Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64, "
+        "but got a string with length 65 instead.",
+    ),
+    (
+        function(parameters=[]),
+        "invalid_type",
+        "tools[0].function.parameters",
+        "Invalid type for 'tools[0].function.parameters': expected an object, but got an array instead.",
+    ),
+    (
+        function(strict="yes"),
+        "invalid_type",
+        "tools[0].function.strict",
+        "Invalid type for 'tools[0].function.strict': expected a boolean, but got a string instead.",
+    ),
+    # What is inside a schema is no business of the server, as long as it can be kept.
+    (
+        function(parameters={"any": [1, {"z": None}], "k": "a\x00b"}),
+        "invalid_value",
+        "tools[0].function.parameters.k",
+        "Invalid 'tools[0].function.parameters.k': the character U+0000 cannot be stored.",
+    ),
+    (
+        function(parameters=nested(100)),
+        "invalid_value",
+        "tools[0].function.parameters",
+        "Invalid 'tools[0].function.parameters': it is nested too deeply, at most 100 levels are allowed.",
+    ),
+    (
+        {"tools": [{"type": "file_search", "file_search": {"max_num_results": 51}}]},
+        "integer_above_max_value",
+        "tools[0].file_search.max_num_results",
+        "Invalid 'tools[0].file_search.max_num_results': integer above maximum value. Expected a value <= 50, "
+        "but got 51 instead.",
+    ),
+    (
+        {"tools": [{"type": "file_search", "file_search": {"max_num_results": None}}]},
+        "invalid_type",
+        "tools[0].file_search.max_num_results",
+        "Invalid type for 'tools[0].file_search.max_num_results': expected an integer, but got null instead.",
+    ),
+    (
+        {"tools": [{"type": "file_search", "file_search": {"ranking_options": {"score_threshold": 2}}}]},
+        "decimal_above_max_value",
+        "tools[0].file_search.ranking_options.score_threshold",
+        "Invalid 'tools[0].file_search.ranking_options.score_threshold': decimal above maximum value. "
+        "Expected a value <= 1, but got 2 instead.",
+    ),
+    (
+        {"response_format": 1},
+        "invalid_type",
+        "response_format",
+        "Invalid type for 'response_format': expected one of one of 'auto' or object, but got an integer instead.",
+    ),
+    (
+        {"response_format": "json"},
+        "invalid_value",
+        "response_format",
+        "Invalid value: 'json'. Supported values are: 'auto'.",
+    ),
+    (
+        {"response_format": {"type": "xml"}},
+        "invalid_value",
+        "response_format.type",
+        "Invalid value: 'xml'. Supported values are: 'text', 'json_object', and 'json_schema'.",
+    ),
+    (
+        {"response_format": {"type": "json_schema"}},
+        "missing_required_parameter",
+        "response_format.json_schema",
+        "Missing required parameter: 'response_format.json_schema'.",
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "an answer"}}},
+        "invalid_value",
+        "response_format.json_schema.name",
+        f"Invalid 'response_format.json_schema.name': {PATTERN}",
+    ),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": nested(100)}}},
+        "invalid_value",
+        "response_format.json_schema.schema",
+        "Invalid 'response_format.json_schema.schema': it is nested too deeply, at most 100 levels are allowed.",
+    ),
+    (
+        {"tool_resources": {"code_interpreter": {"file_ids": "file-a"}}},
+        "invalid_type",
+        "tool_resources.code_interpreter.file_ids",
+        "Invalid type for 'tool_resources.code_interpreter.file_ids': expected an array of strings, "
+        "but got a string instead.",
+    ),
+    (
+        {"metadata": {"k": LONG}},
+        "string_above_max_length",
+        "metadata.k",
+        "Invalid 'metadata.k': string too long. Expected a string with maximum length 512, "
+        "but got a string with length 600 instead.",
+    ),
+]
+
 BAD_LIST = [
     (
         "limit=1000",
@@ -269,10 +497,54 @@ def test_a_bad_message_is_refused_with_the_exact_place(ask, body, code, param, m
     assert refusal(answer) == (400, "invalid_request_error", code, param, message)
 
 
+@pytest.mark.parametrize(("body", "code", "param", "message"), BAD_ASSISTANT)
+def test_a_bad_assistant_is_refused_with_the_exact_place(ask, body, code, param, message):
+    answer = ask("POST", "/assistants", {"model": "m"} | body)
+    assert refusal(answer) == (400, "invalid_request_error", code, param, message)
+
+
+@pytest.mark.parametrize(("body", "code", "param", "message"), BAD_ASSISTANT[1:])
+def test_a_bad_change_of_an_assistant_is_refused_in_the_same_words(ask, body, code, param, message):
+    assistant = ask("POST", "/assistants", {"model": "m"}).json()
+    answer = ask("POST", f"/assistants/{assistant['id']}", body)
+    assert refusal(answer) == (400, "invalid_request_error", code, param, message)
+    assert ask("GET", f"/assistants/{assistant['id']}").json() == assistant
+
+
+def test_an_assistant_needs_a_model(ask):
+    expected = ("missing_required_parameter", "model", "Missing required parameter: 'model'.")
+    for body in (None, {}, {"name": "n"}):
+        assert refusal(ask("POST", "/assistants", body)) == (400, "invalid_request_error", *expected)
+
+
+def test_a_schema_as_deep_as_allowed_is_kept(ask):
+    body = {"model": "m", **function(parameters=nested(99))}
+    assistant = ask("POST", "/assistants", body).json()
+    assert assistant["tools"][0]["function"]["parameters"] == nested(99)
+    assert ask("POST", f"/assistants/{assistant['id']}", {"name": None}).json() == assistant
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+@pytest.mark.parametrize(
+    "path", ["/files", "/files/file-a/content", "/vector_stores", "/vector_stores/vs_a", "/uploads"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_what_is_not_there_yet_says_so(server, prefix, path, method):
+    answer = httpx2.request(method, f"{server.url}{prefix}{path}")
+    assert refusal(answer) == (
+        404,
+        "invalid_request_error",
+        None,
+        None,
+        "This server does not have files and vector stores yet, nor the tools that need them, file_search and "
+        "code_interpreter.",
+    )
+
+
 @pytest.mark.parametrize(("query", "code", "param", "message"), BAD_LIST)
-@pytest.mark.parametrize("of", ["threads", "messages"])
+@pytest.mark.parametrize("of", ["threads", "messages", "assistants"])
 def test_a_bad_list_query_is_refused(ask, of, query, code, param, message):
-    path = "/threads" if of == "threads" else f"/threads/{ask('POST', '/threads').json()['id']}/messages"
+    path = f"/threads/{ask('POST', '/threads').json()['id']}/messages" if of == "messages" else f"/{of}"
     assert refusal(ask("GET", f"{path}?{query}")) == (400, "invalid_request_error", code, param, message)
 
 
@@ -343,6 +615,10 @@ def test_unknown_fields_are_ignored_at_every_level(ask):
         "tool_resources": {"new": {}, "code_interpreter": {"new": None}},
     }
     assert ask("POST", "/threads", body).status_code == 200
+    tools = [{"type": "function", "new": 1, "function": {"name": "f", "new": 1}}]
+    answer = ask("POST", "/assistants", {"model": "m", "new": 1, "tools": tools})
+    assert answer.status_code == 200
+    assert "new" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -363,3 +639,24 @@ def test_strict_refuses_unknown_fields_at_every_level(strict_client, body, param
     )
     expected = (400, "invalid_request_error", "unknown_parameter", param, f"Unknown parameter: '{param}'.")
     assert refusal(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"new": 1}, "new"),
+        ({"tools": [{"type": "code_interpreter", "new": 1}]}, "tools[0].new"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "new": 1}}]}, "tools[0].function.new"),
+        ({"response_format": {"type": "text", "new": 1}}, "response_format.new"),
+    ],
+)
+def test_strict_refuses_unknown_fields_of_assistants_at_every_level(strict_client, body, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        strict_client.beta.assistants.create(model="m", extra_body=body)
+    assert caught.value.body["message"] == f"Unknown parameter: '{param}'."
+
+
+def test_strict_keeps_schemas_whatever_is_in_them(strict_client):
+    tools = function(parameters={"type": "object", "new": {"x": [1]}})["tools"]
+    shown = strict_client.beta.assistants.create(model="m", tools=tools).tools[0].function.parameters
+    assert shown == tools[0]["function"]["parameters"]

@@ -89,7 +89,7 @@ class Api:
         request.route = endpoint.route.path
         ctx = await self._authenticator.authenticate(request.headers)
         request.project_id = ctx.project_id
-        v1 = dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
+        v1 = endpoint.route.beta and dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
         body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
             result = await endpoint.call(ctx, path_ids, request.query_string, request.headers, body, v1=v1)

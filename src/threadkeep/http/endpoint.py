@@ -50,12 +50,14 @@ class Route:
     headers: tuple[str, ...] = ()
     # Whether it may answer with events in place of `result`.
     streams: bool = False
+    # Whether the original asked for its beta header.
+    beta: bool = True
     # Not part of the original's API.
     ours: bool = False
 
 
-# The prefix that each path parameter's ids begin with.
-PREFIXES = {"thread_id": "thread", "message_id": "msg", "assistant_id": "asst"}
+# The prefix that each path parameter's ids begin with; what is not here, a model's name, is no id.
+PREFIXES = {"thread_id": "thread", "message_id": "msg", "assistant_id": "asst", "run_id": "run", "step_id": "step"}
 
 
 class Endpoint:
@@ -88,7 +90,8 @@ class Endpoint:
         else:
             params = self._params(query_string, body, v1=v1)
         for name, value in zip(self._parameters, path_ids, strict=True):
-            ids.check(name, value, PREFIXES[name])
+            if prefix := PREFIXES.get(name):
+                ids.check(name, value, prefix)
             arguments.append(value)
         if params is not None:
             arguments.append(params)

@@ -107,7 +107,7 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": f"^{PREFIXES[name]}_"},
+            "schema": {"type": "string", **({"pattern": f"^{PREFIXES[name]}_"} if name in PREFIXES else {})},
         }
         for name in re.findall(r"\{(\w+)\}", route.path)
     ]

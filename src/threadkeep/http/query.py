@@ -23,6 +23,7 @@ REMEMBERED_BYTES_MAX = 200
 # Azure's clients send it with every request, and it means nothing here.
 AZURE_VERSION = "api-version"
 _IN_MAP = re.compile(r"(?P<name>\w+)\[(?P<key>.*)\]", re.DOTALL)
+_BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 
 
@@ -54,7 +55,16 @@ _remembered: Callable[[bytes, Any, bool], Any] = lru_cache(maxsize=REMEMBERED_MA
 def _field_types(wanted: type) -> dict[str, mi.Type]:
     struct = mi.type_info(wanted)
     assert isinstance(struct, mi.StructType)
-    return {field.encode_name: field.type for field in struct.fields}
+    return {field.encode_name: _without_none(field.type) for field in struct.fields}
+
+
+def _without_none(wanted: mi.Type) -> mi.Type:
+    """The type itself, for a parameter that may be left out."""
+    while isinstance(wanted, mi.Metadata):
+        wanted = wanted.type
+    if isinstance(wanted, mi.UnionType):
+        [wanted] = [_without_none(option) for option in wanted.types if not isinstance(option, mi.NoneType)]
+    return wanted
 
 
 def _gather(pairs: list[tuple[str, str]], wanted: type) -> dict[str, Any]:
@@ -68,8 +78,12 @@ def _gather(pairs: list[tuple[str, str]], wanted: type) -> dict[str, Any]:
             entries = value.setdefault(in_map["name"], {})
             if isinstance(entries, dict) and entries.setdefault(in_map["key"], text) != text:
                 raise invalid.invalid_value(name, "it is given twice with different values")
+        elif isinstance(types.get(name.removesuffix("[]")), mi.ListType):
+            value.setdefault(name.removesuffix("[]"), []).append(text)
         elif isinstance(types.get(name), mi.IntType) and _INTEGER.fullmatch(text):
             value[name] = int(text)
+        elif isinstance(types.get(name), mi.BoolType) and text in _BOOLEANS:
+            value[name] = _BOOLEANS[text]
         else:
             value[name] = text
     return value

@@ -30,6 +30,13 @@ _CODE = re.compile(r"`([^`]+)`")
 _GENERIC = re.compile(r"^(\w+)_(\w+)_$")
 
 
+# What a request of that address needs at least; any other takes metadata.
+_SMALL_BODIES = {
+    "messages": '{"role": "user", "content": "Hello"}',
+    "assistants": '{"model": "gpt-4o", "instructions": "You teach."}',
+}
+
+
 def page(document: dict[str, Any], url: str) -> str:
     """The whole page for an OpenAPI document; `url` is where the server is."""
     operations: dict[str, list[str]] = {}
@@ -154,6 +161,6 @@ def _curl(method: str, url: str, operation: dict[str, Any]) -> str:
     query = f"?{filters[0]['name']}[user]=me" if filters else ""
     lines = [f'curl{" -g" if query else ""}{verb} "{url}{query}"', '  -H "Authorization: Bearer $THREADKEEP_KEY"']
     if "requestBody" in operation:
-        body = '{"role": "user", "content": "Hello"}' if url.endswith("/messages") else '{"metadata": {"user": "me"}}'
+        body = _SMALL_BODIES.get(url.rpartition("/")[2], '{"metadata": {"user": "me"}}')
         lines.append(f"  -H \"Content-Type: application/json\" -d '{body}'")
     return " \\\n".join(lines)

@@ -6,17 +6,34 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, messages, references, threads
+from threadkeep import assistants, messages, models, references, run_steps, runs, threads
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
+from threadkeep.lifecycle import Run
 from threadkeep.messages import Message, MessageAddParams, MessageDeleted, MessageListParams, MessageUpdateParams
+from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
+from threadkeep.run_steps import RunStep, RunStepListParams, RunStepRetrieveParams
+from threadkeep.runs import (
+    RunCreateParams,
+    RunRetrieveParams,
+    RunUpdateParams,
+    ThreadAndRunCreateParams,
+    ToolOutputsParams,
+)
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 
 ASSISTANT = "/assistants/{assistant_id}"
 MESSAGES = "/threads/{thread_id}/messages"
 MESSAGE = f"{MESSAGES}/{{message_id}}"
+RUNS = "/threads/{thread_id}/runs"
+RUN = f"{RUNS}/{{run_id}}"
+STEPS = f"{RUN}/steps"
+OUTPUTS = f"{RUN}/submit_tool_outputs"
+WITH_THREAD = "/threads/runs"
+# Who follows a stream names the last event it has seen; the SDKs' polling helpers say that they are at work.
+FOLLOWS = ("last-event-id", "x-stainless-poll-helper")
 
 ROUTES = (
     Route("POST", "/assistants", assistants.create, "Create assistant", body=AssistantCreateParams, result=Assistant),
@@ -24,6 +41,8 @@ ROUTES = (
     Route("GET", ASSISTANT, assistants.retrieve, "Retrieve assistant", result=Assistant),
     Route("POST", ASSISTANT, assistants.update, "Modify assistant", body=AssistantUpdateParams, result=Assistant),
     Route("DELETE", ASSISTANT, assistants.delete, "Delete assistant", result=AssistantDeleted),
+    Route("GET", "/models", models.list_, "List models", result=ModelList, beta=False),
+    Route("GET", "/models/{model}", models.retrieve, "Retrieve model", result=Model, beta=False),
     Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread),
     Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
@@ -34,11 +53,43 @@ ROUTES = (
     Route("GET", MESSAGE, messages.retrieve, "Retrieve message", result=Message),
     Route("POST", MESSAGE, messages.update, "Modify message", body=MessageUpdateParams, result=Message),
     Route("DELETE", MESSAGE, messages.delete, "Delete message", result=MessageDeleted),
+    Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True),
+    Route(
+        "POST",
+        WITH_THREAD,
+        runs.create_with_thread,
+        "Create thread and run",
+        body=ThreadAndRunCreateParams,
+        result=Run,
+        streams=True,
+    ),
+    Route("GET", RUNS, runs.list_, "List runs", query=ListParams, result=Page[Run]),
+    Route("GET", RUN, runs.retrieve, "Retrieve run", query=RunRetrieveParams, result=Run, headers=FOLLOWS, streams=True),
+    Route("POST", RUN, runs.update, "Modify run", body=RunUpdateParams, result=Run),
+    Route("POST", f"{RUN}/cancel", runs.cancel, "Cancel run", result=Run),
+    Route(
+        "POST",
+        OUTPUTS,
+        runs.submit_tool_outputs,
+        "Submit tool outputs to run",
+        body=ToolOutputsParams,
+        result=Run,
+        streams=True,
+    ),
+    Route("GET", STEPS, run_steps.list_, "List run steps", query=RunStepListParams, result=Page[RunStep]),
+    Route(
+        "GET",
+        f"{STEPS}/{{step_id}}",
+        run_steps.retrieve,
+        "Retrieve run step",
+        query=RunStepRetrieveParams,
+        result=RunStep,
+    ),
 )
 
 VERSION_PREFIX = "/v1"
-# Addresses of the original that are not served yet, and must not be taken for an id in that place.
-RESERVED = (["threads", "runs"],)
+# Its second part must not be taken for an id.
+LITERAL = (WITH_THREAD.split("/")[1:],)
 NOT_THERE_YET = {"files", "vector_stores", "uploads"}
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]
@@ -50,7 +101,7 @@ class RouteTable:
     def __init__(self, routes: tuple[Route, ...] = ROUTES, *, strict: bool) -> None:
         self._methods_of_shape: dict[Shape, dict[str, Endpoint]] = {}
         for route in routes:
-            methods = self._methods_of_shape.setdefault(_shape(route.path[1:].split("/")), {})
+            methods = self._methods_of_shape.setdefault(_shape(route.path.split("/")[1:]), {})
             methods[route.method] = Endpoint(route, strict=strict)
 
     def find(self, path: str) -> tuple[dict[str, Endpoint], list[str]] | None:
@@ -61,11 +112,14 @@ class RouteTable:
         parts = path.removeprefix(VERSION_PREFIX).split("/")
         if not parts[0] and not NOT_THERE_YET.isdisjoint(parts[1:2]):
             raise NotFoundError(references.NOT_THERE_YET)
-        if parts[0] or parts[1:] in RESERVED:
+        if parts[1:2] == ["models"]:
+            # Names of models contain slashes.
+            parts[2:] = ["/".join(parts[2:])] if parts[2:] else []
+        if parts[0]:
             return None
         methods = self._methods_of_shape.get(_shape(parts[1:]))
         return (methods, parts[2::2]) if methods else None
 
 
 def _shape(parts: list[str]) -> Shape:
-    return (len(parts), *parts[::2])
+    return (0, *parts) if parts in LITERAL else (len(parts), *parts[::2])

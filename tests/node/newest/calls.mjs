@@ -5,8 +5,11 @@ export { OpenAI };
 
 export const THREAD_CALLS = ["create", "delete", "retrieve", "update"];
 export const MESSAGE_CALLS = ["create", "delete", "list", "retrieve", "update"];
+export const ASSISTANT_CALLS = ["create", "delete", "list", "retrieve", "update"];
 
 export const deleteThread = (client, thread) => client.beta.threads.delete(thread);
+
+export const deleteAssistant = (client, assistant) => client.beta.assistants.delete(assistant);
 
 export const retrieveMessage = (client, thread, message) =>
   client.beta.threads.messages.retrieve(message, { thread_id: thread });

@@ -5,8 +5,11 @@ export { OpenAI };
 
 export const THREAD_CALLS = ["create", "del", "retrieve", "update"];
 export const MESSAGE_CALLS = ["create", "del", "list", "retrieve", "update"];
+export const ASSISTANT_CALLS = ["create", "del", "list", "retrieve", "update"];
 
 export const deleteThread = (client, thread) => client.beta.threads.del(thread);
+
+export const deleteAssistant = (client, assistant) => client.beta.assistants.del(assistant);
 
 export const retrieveMessage = (client, thread, message) => client.beta.threads.messages.retrieve(thread, message);
 

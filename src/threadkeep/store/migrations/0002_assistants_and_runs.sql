@@ -31,7 +31,7 @@ create unique index assistants_by_seq on assistants (project_id, seq)
 
 -- For lists, which must not walk over what is left of the deleted: some programs make an assistant for each request.
 -- name: create_assistants_listed
-create index assistants_listed on assistants (project_id, seq, assistant_id) where body is not null
+create index assistants_listed on assistants (project_id, seq) where body is not null
 
 -- `fence` grows whenever a run changes hands: who holds the number may write, who held an older one may not.
 -- `wake_at` is when somebody must look at the run (milliseconds): a queued one at once, one that is carried out when its
