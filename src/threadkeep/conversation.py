@@ -1,11 +1,12 @@
 """What the model is told: the run's instructions, the thread as far as it fits, and what the run itself has done.
 
-A thread that does not fit loses messages of its middle: its first and its newest stay. What the run has done, tool calls
-and their outputs above all, is never cut.
+A thread that does not fit loses messages of its middle: its first and its newest stay. What the run has done, tool
+calls and their outputs above all, is never cut.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -22,6 +23,8 @@ from threadkeep.upstream import ChatRequest
 
 # A message of Chat Completions.
 Chat: TypeAlias = dict[str, Any]
+
+encode = msgspec.json.Encoder().encode
 
 READ_AT_ONCE = 100
 # What is kept free for the answer, when the run does not say: this much, or this part of what the model can look at.
@@ -54,7 +57,7 @@ async def request_of(ctx: Context, run: Run, plan: Plan, steps: list[RunStep], c
     before = [{"role": "system", "content": run.instructions}] if run.instructions else []
     after = await ctx.store.read(lambda tx: _done_so_far(tx, steps))
     room = _room(run, plan, context_tokens, completion_tokens)
-    room -= await _cost([*before, *after, *({"content": msgspec.json.encode(f).decode()} for f in functions)], room)
+    room -= await _cost([*before, *after, *({"content": encode(function).decode()} for function in functions)], room)
     if room < 0:
         raise PromptTooLongError
     request.messages = [*before, *await _Thread(ctx, run, plan).fitting(room), *after]
@@ -72,7 +75,7 @@ def _room(run: Run, plan: Plan, context_tokens: int, completion_tokens: int | No
 
 async def _cost(chats: list[Chat], room: int) -> int:
     """The tokens of messages; where they surely fit, a bound that is never too small and costs nothing."""
-    bound = sum(tokens.bound(chat) for chat in chats)
+    bound = sum(len(encode(chat)) for chat in chats)
     return bound if bound <= room else await tokens.count_messages(chats)
 
 
@@ -105,14 +108,15 @@ class _Thread:
     def _is_own(self, numbered: tuple[int, Chat]) -> bool:
         return self._plan.own_from <= numbered[0] <= self._plan.own_to
 
+    def _page(self, before: int, tx: Transaction) -> list[tuple[int, Message]]:
+        return messages.last(tx, self._run.thread_id, before, READ_AT_ONCE)
+
     async def _newest(self, room: int) -> tuple[list[tuple[int, Chat]], int, bool]:
         """The newest that fit, newest first and numbered; the room that is left; whether there were more."""
         kept: list[tuple[int, Chat]] = []
         before = self._plan.context_to + 1
         while True:
-            page = await self._ctx.store.read(
-                lambda tx, before=before: messages.last(tx, self._run.thread_id, before, READ_AT_ONCE)
-            )
+            page = await self._ctx.store.read(partial(self._page, before))
             for seq, message in page:
                 chat = chat_of(message)
                 if chat is None or message.run_id == self._run.id:

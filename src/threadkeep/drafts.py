@@ -139,6 +139,4 @@ class CallsDraft:
 
     def calls(self) -> list[FunctionCall]:
         """The calls, for the step."""
-        return [
-            FunctionCall(call_id, CalledFunction(name, "".join(pieces))) for call_id, name, pieces in self._calls
-        ]
+        return [FunctionCall(call_id, CalledFunction(name, "".join(pieces))) for call_id, name, pieces in self._calls]

@@ -104,5 +104,3 @@ class Execution:
         await self._log.commit(
             lambda tx, held, _: lifecycle.end(tx, self._ctx, held, status, error=error, reason=reason)
         )
-
-

@@ -6,9 +6,9 @@
            requires_action ── expired
     queued, in_progress, requires_action ── cancelling ── cancelled
 
-Every change is part of a unit of work that holds the run's row and its thread's, and appends the event that tells of it.
-Who carries a run out owns its *fence*, a number that grows whenever the run changes hands; a write under an older number
-is refused. So a process that was frozen, cut off or overtaken can do no harm.
+Every change is part of a unit of work that holds the run's row and its thread's, and appends the event that tells of
+it. Who carries a run out owns its *fence*, a number that grows whenever the run changes hands; a write under an older
+number is refused. So a process that was frozen, cut off or overtaken can do no harm.
 """
 
 from __future__ import annotations

@@ -119,10 +119,13 @@ class RefusalPart(Struct, tag_field="type", tag="refusal"):
 Part: TypeAlias = TextPart | ImageFilePart | ImageUrlPart | RefusalPart
 
 
+NoEnd: TypeAlias = Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
+
+
 class IncompleteDetails(Struct):
     """Why a message has no end."""
 
-    reason: Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
+    reason: NoEnd
 
 
 class Message(Struct, kw_only=True):
@@ -216,7 +219,7 @@ async def create(ctx: Context, thread_id: str, params: MessageAddParams) -> Stor
 async def _write_when_free(
     ctx: Context, thread_id: str, unit: Callable[[Transaction], None], busy: ThreadBusyError
 ) -> None:
-    """Waits for the run, and for any that takes the thread after it. Raises `ThreadBusyError` when it takes too long."""
+    """Waits for the run, and for any that takes the thread after it. Raises `ThreadBusyError` if that takes too long."""
     try:
         async with asyncio.timeout(ctx.settings.message_wait_s):
             while True:

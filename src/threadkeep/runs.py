@@ -1,8 +1,9 @@
-"""Runs: an assistant answering in a thread. These are the operations; `lifecycle.py` has the rules, `worker.py` the work.
+"""Runs: an assistant answering in a thread. The operations are here, the rules in `lifecycle.py`.
 
 A run holds its thread from its creation to its end: no other run and no message may be added.
 Differs from OpenAI: `if_active` says what becomes of a run whose thread is held: `reject` (as the original), `enqueue`
-behind the active run, or `interrupt`, which cancels the active run. A run's events can be followed again, from any place.
+behind the active run, or `interrupt`, which cancels the active run. A run's events can be followed again, from
+anywhere.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from threadkeep.context import Context
 from threadkeep.drafts import DELTA, STEP_DELTA, CallsDraft, MessageDraft
 from threadkeep.events import Entry, Event
 from threadkeep.lifecycle import HeldRun, IncompleteReason, OverStatus, Run
-from threadkeep.messages import IncompleteDetails, Message
+from threadkeep.messages import IncompleteDetails, Message, NoEnd
 from threadkeep.run_log import RunLog
 from threadkeep.run_steps import (
     CachedTokens,
@@ -46,7 +46,7 @@ class OpenMessage:
         self.draft = MessageDraft(message.id)
         self.saved_at = time.monotonic()
 
-    def save(self, tx: Transaction, *, reason: str | None = None, ends_at: int | None = None) -> Message:
+    def save(self, tx: Transaction, *, reason: NoEnd | None = None, ends_at: int | None = None) -> Message:
         """Stores what is written so far; with `ends_at` the message is over, without an end if there is a `reason`.
 
         A client may have changed its metadata meanwhile, or deleted it.
@@ -225,7 +225,7 @@ class Turn:
         self._open = None
 
     def _end_message(
-        self, tx: Transaction, opened: OpenMessage, usage: Usage | None, reason: str | None = None
+        self, tx: Transaction, opened: OpenMessage, usage: Usage | None, reason: NoEnd | None = None
     ) -> list[Event]:
         """Ends the message and its step. A turn's usage is that of its last step."""
         now = self._ctx.now()
@@ -242,9 +242,7 @@ class Turn:
         held.plan.spent = held.plan.spent.plus(self._usage)
         return lifecycle.end(tx, self._ctx, held, status, before=told, reason=reason)
 
-    def _request_action(
-        self, tx: Transaction, held: HeldRun, added: list[Event], step: RunStep, number: int
-    ) -> Entry:
+    def _request_action(self, tx: Transaction, held: HeldRun, added: list[Event], step: RunStep, number: int) -> Entry:
         tx.run_all([run_steps.change(step, number)])
         held.plan.spent = held.plan.spent.plus(self._usage)
         status, reason, _ = _ENDS.get(self._reason, _ENDS["stop"])
@@ -257,7 +255,7 @@ class Turn:
 
 
 # What becomes of the run, and of its message, for each reason why the model stopped.
-_ENDS: dict[str, tuple[OverStatus, IncompleteReason | None, str | None]] = {
+_ENDS: dict[str, tuple[OverStatus, IncompleteReason | None, NoEnd | None]] = {
     "stop": ("completed", None, None),
     "length": ("incomplete", "max_completion_tokens", "max_tokens"),
     "content_filter": ("incomplete", "content_filter", "content_filter"),
@@ -275,9 +273,7 @@ def usage_of(counts: Counts) -> Usage:
     )
 
 
-def _tell_of_step(
-    tx: Transaction, step: RunStep, number: int, before: list[Event], told: list[Event]
-) -> Entry:
+def _tell_of_step(tx: Transaction, step: RunStep, number: int, before: list[Event], told: list[Event]) -> Entry:
     """Stores a new step; appends what comes before it and what tells of it."""
     entry = events.append(tx, step.thread_id, step.run_id, [*before, *told], None)
     tx.run_all([run_steps.insertion(step, number, entry.seq + len(before))])

@@ -1,4 +1,4 @@
-"""Who carries out runs: claims them, holds their leases, takes over those whose owner is gone, and ends what is overdue.
+"""Who carries out runs: claims them, holds their leases, takes over those without an owner, ends what is overdue.
 
 A claim is a compare-and-set under the run's fence; it needs no lock that a frozen process could keep. An owner confirms
 its leases now and then. A run whose lease has ended is anybody's: the turn that was under way is closed and done again.
@@ -183,7 +183,9 @@ class Worker:
         has_slot = self.take_slot()
         claimed = None
         try:
-            held, entries = await ctx.store.write(lambda tx: self._decide(tx, ctx, thread_id, run_id, has_slot=has_slot))
+            held, entries = await ctx.store.write(
+                lambda tx: self._decide(tx, ctx, thread_id, run_id, has_slot=has_slot)
+            )
             if entries is not None and held.run.status == "in_progress":
                 claimed = held
         except FenceLostError:
@@ -251,9 +253,7 @@ class Worker:
             return [
                 key
                 for key, run in held.items()
-                if not tx.run(
-                    sql.extend_lease, thread_id=key[0], run_id=key[1], fence=run.fence, lease_end=lease_end
-                )
+                if not tx.run(sql.extend_lease, thread_id=key[0], run_id=key[1], fence=run.fence, lease_end=lease_end)
             ]
 
         for key in await self._ctx.store.write(unit):

@@ -8,7 +8,10 @@ CREATE INDEX messages_by_run on messages (thread_id, run_id, seq) where run_id i
 
 CREATE INDEX messages_deleted on messages (thread_id) where body is null;
 
-CREATE INDEX runs_due on runs (wake_at) where wake_at is not null;
+CREATE INDEX runs_due on runs (wake_at) where status in ('queued', 'in_progress', 'requires_action');
+
+CREATE INDEX runs_over on runs (wake_at)
+where wake_at is not null and status in ('completed', 'incomplete', 'failed', 'cancelled', 'expired');
 
 CREATE INDEX runs_unfinished on runs (project_id, status)
 where status in ('queued', 'in_progress', 'requires_action', 'cancelling');

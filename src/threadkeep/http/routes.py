@@ -64,7 +64,9 @@ ROUTES = (
         streams=True,
     ),
     Route("GET", RUNS, runs.list_, "List runs", query=ListParams, result=Page[Run]),
-    Route("GET", RUN, runs.retrieve, "Retrieve run", query=RunRetrieveParams, result=Run, headers=FOLLOWS, streams=True),
+    Route(
+        "GET", RUN, runs.retrieve, "Retrieve run", query=RunRetrieveParams, result=Run, headers=FOLLOWS, streams=True
+    ),
     Route("POST", RUN, runs.update, "Modify run", body=RunUpdateParams, result=Run),
     Route("POST", f"{RUN}/cancel", runs.cancel, "Cancel run", result=Run),
     Route(
@@ -117,6 +119,8 @@ class RouteTable:
             parts[2:] = ["/".join(parts[2:])] if parts[2:] else []
         if parts[0]:
             return None
+        if parts[1:] in LITERAL:
+            return self._methods_of_shape[_shape(parts[1:])], []
         methods = self._methods_of_shape.get(_shape(parts[1:]))
         return (methods, parts[2::2]) if methods else None
 
