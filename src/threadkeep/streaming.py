@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-from msgspec import Struct
 
 Header = tuple[bytes, bytes]
 
@@ -24,14 +23,16 @@ class Frames(Protocol):
         """Lets go of all that the frames came from."""
 
 
-class EventStream(Struct, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class EventStream:
     """The result of an operation whose answer comes bit by bit. What can be refused was refused before."""
 
     frames: Frames
     headers: tuple[Header, ...] = ()
 
 
-class WithHeaders(Struct, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class WithHeaders:
     """A result, and headers for its answer."""
 
     result: Any
