@@ -243,6 +243,7 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         methods, path_ids = found
         answer = await methods["GET"].call(ctx, path_ids, query_string.encode(), {}, b"", v1=False)
         if isinstance(answer, EventStream):
+            await answer.frames.aclose()
             raise BadRequestError("Streams are for clients of a server: leave out `stream`.")
         return answer.payload
 

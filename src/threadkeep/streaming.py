@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-from msgspec import Struct
 
 Header = tuple[bytes, bytes]
 
 
 class Frames(Protocol):
-    """Frames of Server-Sent Events, ready to be sent: an async generator, or what has its methods.
+    """Frames of Server-Sent Events, ready to be sent: an async generator, or what can be used like one.
 
-    `aclose` is called at the end, also when no frame was asked for. While `__anext__` waits it may be cancelled.
+    `aclose` is called at the end, also when no frame was asked for; but a generator that never began does not run then,
+    so what is to be let go of is best taken at its first step. A wait for the next frame may be cancelled.
     """
 
-    def __aiter__(self) -> Frames: ...
-
-    def __anext__(self) -> Awaitable[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def aclose(self) -> Awaitable[None]:
         """Lets go of all that the frames came from."""
 
 
-class EventStream(Struct, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class EventStream:
     """The result of an operation whose answer comes bit by bit. What can be refused was refused before."""
 
     frames: Frames
     headers: tuple[Header, ...] = ()
 
 
-class WithHeaders(Struct, frozen=True, eq=False):
+@dataclass(frozen=True, slots=True, eq=False)
+class WithHeaders:
     """A result, and headers for its answer."""
 
     result: Any

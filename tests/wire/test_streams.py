@@ -18,7 +18,7 @@ import openai
 import pytest
 from msgspec import Struct
 
-from threadkeep import testing
+from threadkeep import server, testing
 from threadkeep.app import Threadkeep
 from threadkeep.errors import StorageUnavailableError
 from threadkeep.http import openapi
@@ -434,6 +434,15 @@ def test_frames_of_a_client_that_left_before_the_head_are_closed_and_that_is_a_4
     assert feed.given == 0
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+def test_the_system_gives_up_on_a_client_whose_network_is_gone():
+    settings = Settings(port=0, body_timeout_s=3)
+    with server.bind(settings) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3000
+
+
 # faults
 
 
@@ -494,6 +503,14 @@ def test_a_client_that_does_not_read_does_not_hold_up_a_stop(serve):
         assert feed.closed.is_set()
 
 
+def is_listening(server):
+    try:
+        socket.create_connection(server.address).close()
+    except ConnectionError:
+        return False
+    return True
+
+
 def test_a_stream_that_begins_while_the_server_stops_sends_what_is_there(serve):
     server = serve()
     feed = server.feed("thread_1")
@@ -501,14 +518,16 @@ def test_a_stream_that_begins_while_the_server_stops_sends_what_is_there(serve):
     server.put(feed, b"data: a\n\n", b"data: b\n\n")
     with server.connect(sends=request("thread_1")) as connection:
         assert feed.asked.wait(SOON_S)
-        loop = server.server._loop
-        # The stop has begun by then: it is the next thing that happens.
-        loop.call_soon_threadsafe(loop.call_later, 0.5, feed.may_begin.set)
-        stop_quickly(server)
+        stopping = threading.Thread(target=stop_quickly, args=[server])
+        stopping.start()
+        while is_listening(server):
+            pass
+        server.server.call(feed.may_begin.set)
         reader = Reader(connection)
         assert reader.head()[1]["connection"] == "close"
         chunks = [reader.chunk(), reader.chunk(), reader.chunk()]
         assert chunks == [b"data: a\n\ndata: b\n\n", COME_BACK, b""]
+        stopping.join()
         assert reader.ends()
 
 

@@ -20,7 +20,6 @@ from threadkeep.streaming import EventStream, WithHeaders
 
 OK = 200
 _NOT_PLAIN = (EventStream, WithHeaders)
-_NOTHING: dict[str, str | None] = {}
 _encode = msgspec.json.Encoder().encode
 
 # What is wrong with a body of many elements takes seconds to find. Bodies over this size are decoded in an OS thread,
@@ -95,8 +94,10 @@ class Endpoint:
             arguments.append(value)
         if params is not None:
             arguments.append(params)
-        keywords = self._chosen(headers) if self._headers else _NOTHING
-        result = await self._operation(*arguments, **keywords)
+        if self._headers:
+            result = await self._operation(*arguments, **self._chosen(headers))
+        else:
+            result = await self._operation(*arguments)
         answer_headers: tuple[Header, ...] = ()
         if isinstance(result, _NOT_PLAIN):
             if isinstance(result, EventStream):
