@@ -176,7 +176,7 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and its messages unreachable at once; `sweep` removes them soon after."""
+    """Makes the thread and its messages unreachable at once; they are removed some seconds later."""
     place = {"thread_id": thread_id, "project_id": ctx.project_id}
     if not await ctx.store.run_all([(sql.delete_thread, {"deleted_at": ctx.now(), **place})]):
         raise NotFoundError.of("thread", thread_id)
