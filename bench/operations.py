@@ -35,7 +35,8 @@ class Operation:
 
     def script(self, ids_file: Path, burst: str) -> str:
         """The wrk script: the threads of the file in turn. `burst` tells this burst from all others."""
-        after_last = '"thread_none_left"' if self.consumes else "ids[(sent - 1) % #ids + 1]"
+        # A burst that has used all its threads ends early.
+        after_last = "(wrk.thread:stop() or ids[#ids])" if self.consumes else "ids[(sent - 1) % #ids + 1]"
         body = json.dumps(json.dumps(self.body).replace("{number}", f"{burst}-{{number}}"))
         return SCRIPT % {
             "ids": ids_file,

@@ -19,7 +19,7 @@ LARGE_FULL_ONE_IN = 20
 SMALL_SHARE = 100
 # More than each can delete in a second, but not many more: the threads that are left over stay.
 SQLITE_DELETES_PER_S, SQLITE_FASTAPI_DELETES_PER_S = 16_000, 2000
-POSTGRES_DELETES_PER_S, POSTGRES_FASTAPI_DELETES_PER_S = 12_000, 6000
+POSTGRES_DELETES_PER_S, POSTGRES_FASTAPI_DELETES_PER_S = 16_000, 6000
 
 
 def on_sqlite(plan: Plan) -> Part:

@@ -203,7 +203,7 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and all in it unreachable at once; `sweep` removes them soon after. A run is cancelled first."""
+    """Makes the thread and all in it unreachable at once; it is removed seconds later. A run is cancelled first."""
     mark = {"thread_id": thread_id, "project_id": ctx.project_id, "deleted_at": ctx.now()}
     if not await ctx.store.run_all([(sql.delete_thread, mark)]):
         await _delete_busy(ctx, thread_id, mark)

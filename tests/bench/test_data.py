@@ -45,8 +45,8 @@ def test_contestants_get_the_same_threads_and_bursts_get_others():
     assert contestant(ours).ids_for(RETRIEVE, "second", 1, Path()) != some
 
 
-def test_a_request_that_needs_a_fresh_thread_does_not_take_a_used_one():
+def test_a_burst_whose_requests_need_fresh_threads_ends_when_they_are_used_up():
     for operation in OPERATIONS:
         script = operation.script(Path("ids"), "burst")
-        assert ("thread_none_left" in script) == (operation.name == "delete")
+        assert ("wrk.thread:stop()" in script) == (operation.name == "delete")
         assert ("% #ids + 1" in script) == (operation.name != "delete")
