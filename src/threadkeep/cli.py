@@ -25,6 +25,7 @@ from threadkeep.ids import IdSource
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store
+from threadkeep.upstream import Upstreams
 
 T = TypeVar("T")
 
@@ -219,6 +220,7 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
         for setting in table()
     } | {"database": settings.database_shown}
     if arguments.json:
+        values["upstreams"] = [upstream.shown() for upstream in settings.upstreams]
         print(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
         return
     for setting in table():
@@ -229,14 +231,19 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
 def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     async def work(store: Store) -> bytes:
         project = await projects.find(store, arguments.project)
-        ctx = Context(store, settings, project.project_id, time.time, IdSource())
+        upstreams = Upstreams(settings, IdSource())
+        ctx = Context(store, settings, project.project_id, time.time, IdSource(), upstreams)
         path, _, query_string = arguments.path.partition("?")
         path = f"/{path.lstrip('/')}"
         found = RouteTable(strict=settings.strict).find(path)
         if found is None or "GET" not in found[0]:
             raise api.not_found("GET", path)
         methods, path_ids = found
-        return await methods["GET"].call(ctx, path_ids, query_string.encode(), b"", v1=False)
+        await upstreams.open()
+        try:
+            return await methods["GET"].call(ctx, path_ids, query_string.encode(), b"", v1=False)
+        finally:
+            await upstreams.close()
 
     try:
         answer = _with_store(settings, work, must_exist=True)

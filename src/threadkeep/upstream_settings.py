@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -40,13 +41,12 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __repr__(self) -> str:
         """Without the key: settings are printed and logged."""
-        return f"<upstream {self.name} at {self.url_shown}>"
+        return f"<upstream {self.name} at {self.url}>"
 
-    @property
-    def url_shown(self) -> str:
-        """The URL without a password."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    def shown(self) -> dict[str, Any]:
+        """For `threadkeep settings`: without the key."""
+        fields = msgspec.to_builtins(self) | {"key": "***" if self.key else "", "lacks": sorted(self.lacks)}
+        return {name: fields[name] for name in self.__struct_fields__ if name not in ("key_env", "key_file")}
 
 
 def read_table(content: Any, source: str, environ: Mapping[str, str]) -> tuple[UpstreamSettings, ...]:
@@ -87,8 +87,7 @@ def _key_of(upstream: UpstreamSettings, source: str, environ: Mapping[str, str])
         return environ[upstream.key_env].strip()
     if upstream.key_file:
         try:
-            with open(upstream.key_file, encoding="utf-8") as file:  # noqa: PTH123
-                return file.read().strip()
+            return Path(upstream.key_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"
             raise StartupError(f"{source}: cannot read {upstream.key_file}: {why}.") from None
@@ -104,5 +103,9 @@ def check(upstream: UpstreamSettings, source: str) -> None:
         is_url = False
     if not is_url:
         raise StartupError(f"{source}: {upstream.url!r} is not a URL.", "Give one such as http://127.0.0.1:11434/v1.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise StartupError(
+            f"{source}: the URL of a model server ends with its path and names no user.", "Give the key as the key."
+        )
     if not (upstream.key.isascii() and upstream.key.isprintable()):
         raise StartupError(f"{source}: the key has characters that no header can hold.", "Check where it was copied.")
