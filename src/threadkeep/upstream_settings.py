@@ -22,6 +22,25 @@ Feature: TypeAlias = Literal["tools", "parallel_tool_calls", "json_schema", "usa
 Count: TypeAlias = Annotated[int, Meta(gt=0)]
 
 
+# What each key of the table means; the reference page is made of it.
+HELP = {
+    "name": "What the server is called in messages and in the list of models.",
+    "url": "Base URL; `/chat/completions` and `/models` are put behind it.",
+    "key": "The key it wants, if any.",
+    "key_env": "Instead of `key`: the environment variable that holds it.",
+    "key_file": "Instead of `key`: the file that holds it.",
+    "models": "Names it is asked for; `*`, `?` and `[...]` stand for parts of a name. Without them it is asked for "
+    "every name, or, if it has a `default_model`, for those that it lists itself.",
+    "aliases": 'Names that clients use, and those that the server knows: `{ "gpt-4o" = "llama3.1" }`.',
+    "default_model": "The model that answers for names which no server has.",
+    "context_tokens": "Size of the context window: a number, or one for each pattern of names. "
+    f"Default {CONTEXT_TOKENS}.",
+    "lacks": "What the server cannot do, any of: `tools` (they are not sent), `parallel_tool_calls` (not sent), "
+    "`json_schema` (the schema is told in words), `usage` (tokens are counted here), `max_completion_tokens` (sent as "
+    "`max_tokens`).",
+}
+
+
 class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model server."""
 

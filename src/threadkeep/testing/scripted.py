@@ -51,9 +51,7 @@ class Received:
 class ScriptedModel:
     """A running model server. `reply` says what comes next; without a script the model's name decides."""
 
-    def __init__(
-        self, models: Sequence[str] = ("scripted",), key: str = "", tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, models: Sequence[str] = ("scripted",), key: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.models = tuple(models)
         self.key = key
         self._tls = tls
@@ -120,9 +118,7 @@ class ScriptedModel:
         host, port = listener.getsockname()[:2]
         self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
         connections: set[_Connection] = set()
-        accepting = await self._loop.create_server(
-            lambda: _Connection(self, connections), sock=listener, ssl=self._tls
-        )
+        accepting = await self._loop.create_server(lambda: _Connection(self, connections), sock=listener, ssl=self._tls)
         await stop.wait()
         accepting.close()
         for connection in list(connections):
