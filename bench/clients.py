@@ -2,8 +2,9 @@
 
     python -m bench.clients
 
-Needs `pip install aiohttp httpx2`. The model server is a process of its own. `own` is the least that could do: a
-protocol of asyncio over httptools, without proxies, TLS or time limits. Figures: docs/decisions/0012.
+The model server is a process of its own. `own` is the least that could do: a protocol of asyncio over httptools,
+without proxies, TLS or time limits. `threadkeep` is all that is done with a token up to the parts that a run sees.
+Figures: docs/decisions/0012-aiohttp-for-model-servers.md.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ import httpx2
 import msgspec
 import uvloop
 
+from threadkeep.ids import IdSource
+from threadkeep.settings import Settings
+from threadkeep.upstream import ChatRequest, TextDelta, Upstreams
+
 ROUNDS = 5
 STREAMS, TOKENS, TOKENS_PER_S = 100, 100, 20
 FAST_TOKENS = 20_000
+MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 class Delta(msgspec.Struct):
@@ -42,7 +48,31 @@ class Chunk(msgspec.Struct):
 decode = msgspec.json.Decoder(Chunk).decode
 
 
-class Httpx2:
+class Contestant:
+    def __init__(self, url):
+        self.url = url
+
+    async def open(self):
+        pass
+
+    async def close(self):
+        pass
+
+    async def tokens(self, model):
+        """Asks for one answer and counts its tokens."""
+        body = msgspec.json.encode({"model": model, "stream": True, "messages": MESSAGES})
+        pending, tokens = b"", 0
+        async with aclosing(self.stream(f"{self.url}/chat/completions", body)) as stream:
+            async for data in stream:
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data: {"):
+                        decode(line[6:])
+                        tokens += 1
+        return tokens
+
+
+class Httpx2(Contestant):
     async def open(self):
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         self._client = httpx2.AsyncClient(limits=limits, timeout=60)
@@ -56,11 +86,11 @@ class Httpx2:
                 yield data
 
 
-class Aiohttp:
+class Aiohttp(Contestant):
     async def open(self):
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), auto_decompress=False, timeout=aiohttp.ClientTimeout(sock_read=60)
-        )
+        connector = aiohttp.TCPConnector(limit=0)
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
+        self._client = aiohttp.ClientSession(connector=connector, auto_decompress=False, timeout=timeout)
 
     async def close(self):
         await self._client.close()
@@ -71,13 +101,7 @@ class Aiohttp:
                 yield data
 
 
-class Own:
-    async def open(self):
-        pass
-
-    async def close(self):
-        pass
-
+class Own(Contestant):
     async def stream(self, url, body):
         parts = urlsplit(url)
         _, protocol = await asyncio.get_running_loop().create_connection(OwnProtocol, parts.hostname, parts.port)
@@ -86,6 +110,21 @@ class Own:
         while data := await protocol.read():
             yield data
         protocol.transport.close()
+
+
+class Threadkeep(Contestant):
+    async def open(self):
+        self._upstreams = Upstreams(Settings(upstream_url=self.url), IdSource())
+        await self._upstreams.open()
+
+    async def close(self):
+        await self._upstreams.close()
+
+    async def tokens(self, model):
+        tokens = 0
+        async for parts in self._upstreams.stream(ChatRequest(model=model, messages=MESSAGES)):
+            tokens += sum(type(part) is TextDelta for part in parts)
+        return tokens
 
 
 class OwnProtocol(asyncio.Protocol):
@@ -116,29 +155,22 @@ class OwnProtocol(asyncio.Protocol):
         return data
 
 
-CLIENTS = {"httpx2": Httpx2, "aiohttp": Aiohttp, "own": Own}
-
-
-async def consume(client, url, model):
-    body = msgspec.json.encode({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]})
-    pending, tokens = b"", 0
-    async with aclosing(client.stream(url, body)) as stream:
-        async for data in stream:
-            *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                if line.startswith(b"data: {"):
-                    decode(line[6:])
-                    tokens += 1
-    return tokens
+CLIENTS = {"httpx2": Httpx2, "aiohttp": Aiohttp, "own": Own, "threadkeep": Threadkeep}
 
 
 async def measure(kind, url, streams, model):
     """Microseconds of CPU a token."""
-    client = kind()
+    client = kind(url)
     await client.open()
-    await consume(client, url, "text:1")
+    await client.tokens("text:1")
     before = time.process_time()
-    tokens = sum(await asyncio.gather(*(consume(client, url, model) for _ in range(streams))))
+
+    async def one(number):
+        # Tokens of different streams do not arrive together.
+        await asyncio.sleep(number / streams / TOKENS_PER_S)
+        return await client.tokens(model)
+
+    tokens = sum(await asyncio.gather(*map(one, range(streams))))
     spent = time.process_time() - before
     await client.close()
     return spent / tokens * 1e6
@@ -151,7 +183,7 @@ def main():
         "one stream, unthrottled": (1, f"text:{FAST_TOKENS}"),
     }
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        url = server.stdout.readline().strip() + "/chat/completions"
+        url = server.stdout.readline().strip()
         try:
             for load, (streams, model) in loads.items():
                 figures = {name: [] for name in CLIENTS}
@@ -159,7 +191,10 @@ def main():
                     for name, kind in CLIENTS.items():
                         figures[name].append(uvloop.run(measure(kind, url, streams, model)))
                 for name, found in figures.items():
-                    print(f"{load}: {name:8} {statistics.median(found):6.1f} us ({min(found):.1f}-{max(found):.1f})")
+                    print(
+                        f"{load}: {name:8} {statistics.median(found):6.1f} us ({min(found):.1f}-{max(found):.1f})",
+                        flush=True,
+                    )
         finally:
             server.terminate()
 

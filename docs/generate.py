@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
-from threadkeep import cli
+from threadkeep import cli, upstream_settings
 from threadkeep.http import openapi, reference
 from threadkeep.settings import Described, table
 from threadkeep.store import migrate
@@ -58,10 +58,24 @@ def settings_page() -> str:
     lines += [
         f"| `{row.name}` | {_flags(row)} | {_variables(row)} | {_default(row)} | {_cell(row.help)} |" for row in table()
     ]
+    lines += [
+        "",
+        "## Model servers",
+        "",
+        "For one, `upstream_url` is enough. For several, the file has a table `[[upstreams]]` for each, with these",
+        "keys; `name` and `url` are needed. See",
+        "[Connect a model](../how-to/connect-a-model.md#several-model-servers).",
+        "",
+        "| key | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in upstream_settings.HELP.items()]
     return "\n".join(lines) + "\n"
 
 
 def _flags(setting: Described) -> str:
+    if setting.is_table:
+        return "none"
     if setting.secret:
         return "none: a secret on a command line can be seen by others"
     if setting.type is bool:
@@ -70,6 +84,8 @@ def _flags(setting: Described) -> str:
 
 
 def _variables(setting: Described) -> str:
+    if setting.is_table:
+        return "none"
     return f"`{setting.variable}`" + (f", `{setting.variable}_FILE`" if setting.secret else "")
 
 

@@ -224,6 +224,7 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
         for setting in table()
     } | {"database": settings.database_shown}
     if arguments.json:
+        values["upstreams"] = [upstream.shown() for upstream in settings.upstreams]
         print(json.dumps({name: {"value": values[name], "source": sources[name]} for name in values}, indent=2))
         return
     for setting in table():
@@ -241,7 +242,11 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         if found is None or "GET" not in found[0]:
             raise api.not_found("GET", path)
         methods, path_ids = found
-        answer = await methods["GET"].call(ctx, path_ids, query_string.encode(), {}, b"", v1=False)
+        await ctx.upstreams.open()
+        try:
+            answer = await methods["GET"].call(ctx, path_ids, query_string.encode(), {}, b"", v1=False)
+        finally:
+            await ctx.upstreams.close()
         if isinstance(answer, EventStream):
             await answer.frames.aclose()
             raise BadRequestError("Streams are for clients of a server: leave out `stream`.")

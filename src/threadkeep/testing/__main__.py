@@ -8,7 +8,7 @@ import signal
 import socket
 
 from threadkeep import server
-from threadkeep.testing.scripted import ScriptedModel
+from threadkeep.testing.scripted import BACKLOG, ScriptedModel
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="a name for its list of models")
     arguments = parser.parse_args()
     scripted = ScriptedModel(arguments.model or ("scripted",), arguments.key)
-    listener = socket.create_server(("127.0.0.1", arguments.port), backlog=1024)
+    listener = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
 
     async def run() -> None:
         stop = asyncio.Event()

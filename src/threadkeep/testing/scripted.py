@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from threadkeep.testing import replies
 from threadkeep.testing.replies import Reply
 
 WAIT_S = 30
+BACKLOG = 1024
 # A stream that is not slowed down lets others have a turn after so many chunks.
 TURN_CHUNKS = 64
 COMPLETION_ID = "chatcmpl-scripted"
@@ -49,9 +51,10 @@ class Received:
 class ScriptedModel:
     """A running model server. `reply` says what comes next; without a script the model's name decides."""
 
-    def __init__(self, models: Sequence[str] = ("scripted",), key: str = "") -> None:
+    def __init__(self, models: Sequence[str] = ("scripted",), key: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.models = tuple(models)
         self.key = key
+        self._tls = tls
         self.requests: list[Received] = []
         self._script: deque[Reply] = deque()
         self._news = threading.Condition()
@@ -65,6 +68,26 @@ class ScriptedModel:
     def base_url(self) -> str:
         """What an upstream takes as its URL."""
         return f"{self.url}/v1"
+
+    def start(self) -> None:
+        """Serves in an OS thread of its own."""
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        started = threading.Event()
+
+        async def run() -> None:
+            self._stop = asyncio.Event()
+            asyncio.get_running_loop().call_soon(started.set)
+            await self.serve(listener, self._stop)
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(run()), name="scripted model", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    def stop(self) -> None:
+        """Cuts every connection; new ones are refused."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(WAIT_S)
 
     def reply(self, *answers: Reply) -> None:
         """Says what the next requests are answered, one each."""
@@ -93,13 +116,15 @@ class ScriptedModel:
         self._loop = asyncio.get_running_loop()
         self._released = asyncio.Event()
         host, port = listener.getsockname()[:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
         connections: set[_Connection] = set()
-        accepting = await self._loop.create_server(lambda: _Connection(self, connections), sock=listener)
+        accepting = await self._loop.create_server(lambda: _Connection(self, connections), sock=listener, ssl=self._tls)
         await stop.wait()
         accepting.close()
         for connection in list(connections):
             connection.transport.abort()
+        # Their ends are told on the loop's next turn.
+        await asyncio.sleep(0)
 
     async def permit(self) -> None:
         """Waits until one chunk may leave."""
@@ -270,29 +295,16 @@ async def _frames(reply: Reply, body: dict[str, Any]) -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def model(models: Sequence[str] = ("scripted",), *, key: str = "") -> Iterator[ScriptedModel]:
+def model(
+    models: Sequence[str] = ("scripted",), *, key: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[ScriptedModel]:
     """Serves a scripted model on a free port of loopback until the block ends.
 
-    `models` is what its list says, and `key`, if given, the only key it accepts.
+    `models` is what its list says, `key`, if given, the only key it accepts, and `tls` makes it speak https.
     """
-    scripted = ScriptedModel(models, key)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    started = threading.Event()
-    ending: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        ending.append((asyncio.get_running_loop(), stop))
-        asyncio.get_running_loop().call_soon(started.set)
-        await scripted.serve(listener, stop)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()), name="scripted model", daemon=True)
-    thread.start()
-    started.wait()
+    scripted = ScriptedModel(models, key, tls)
+    scripted.start()
     try:
         yield scripted
     finally:
-        loop, stop = ending[0]
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(WAIT_S)
-        listener.close()
+        scripted.stop()

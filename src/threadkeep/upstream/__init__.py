@@ -13,19 +13,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from threadkeep.settings import Settings
 from threadkeep.upstream import echo
-from threadkeep.upstream.catalogue import Catalogue
-from threadkeep.upstream.http import HttpClient
-from threadkeep.upstream.model_server import Listed, ModelServer
 from threadkeep.upstream.wire import (
     ChatRequest,
     ErrorCode,
     Finished,
     FinishReason,
+    Listed,
     Part,
     RefusalDelta,
     TextDelta,
@@ -35,6 +34,11 @@ from threadkeep.upstream.wire import (
     Usage,
 )
 from threadkeep.upstream_settings import CONTEXT_TOKENS
+
+if TYPE_CHECKING:
+    from threadkeep.upstream.catalogue import Catalogue
+    from threadkeep.upstream.http import HttpClient
+    from threadkeep.upstream.model_server import ModelServer
 
 __all__ = [
     "ChatRequest",
@@ -67,23 +71,36 @@ class Upstreams:
     """All model servers of one process."""
 
     def __init__(self, settings: Settings, new_id: Callable[[str], str]) -> None:
-        self._http = HttpClient(
-            connect_timeout_s=settings.upstream_connect_timeout_s, idle_timeout_s=settings.upstream_idle_timeout_s
-        )
-        self._catalogues = [
-            Catalogue(ModelServer(upstream, self._http, new_id, retries=settings.upstream_retries))
-            for upstream in settings.model_servers
-        ]
+        self._settings = settings
+        self._new_id = new_id
+        self._http: HttpClient | None = None
+        self._catalogues: list[Catalogue] = []
 
     async def open(self) -> None:
         """Gets ready; nobody is asked yet."""
-        await self._http.open()
+        if not self._settings.model_servers:
+            return
+        # The HTTP client takes a tenth of a second to import, which commands and demonstrations need not pay.
+        from threadkeep.upstream.catalogue import Catalogue  # noqa: PLC0415
+        from threadkeep.upstream.http import HttpClient  # noqa: PLC0415
+        from threadkeep.upstream.model_server import ModelServer  # noqa: PLC0415
+
+        settings = self._settings
+        self._http = http = HttpClient(
+            connect_timeout_s=settings.upstream_connect_timeout_s, idle_timeout_s=settings.upstream_idle_timeout_s
+        )
+        await http.open()
+        self._catalogues = [
+            Catalogue(ModelServer(upstream, http, self._new_id, retries=settings.upstream_retries))
+            for upstream in settings.model_servers
+        ]
 
     async def close(self) -> None:
         """Closes every connection."""
         for catalogue in self._catalogues:
             await catalogue.close()
-        await self._http.close()
+        if self._http:
+            await self._http.close()
 
     async def find(self, model: str) -> Route:
         """Who answers for `model`: an alias, else a name or pattern, else a default. Raises `UnknownModelError`."""

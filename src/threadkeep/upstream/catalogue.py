@@ -7,8 +7,8 @@ import fnmatch
 import logging
 import time
 
-from threadkeep.upstream.model_server import Listed, ModelServer
-from threadkeep.upstream.wire import UpstreamError
+from threadkeep.upstream.model_server import ModelServer
+from threadkeep.upstream.wire import Listed, UpstreamError
 from threadkeep.upstream_settings import CONTEXT_TOKENS
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Catalogue:
     async def has(self, model: str) -> bool:
         """Whether the server is the one to ask for `model`."""
         if self.settings.models:
-            return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.settings.models)
+            return self._matches(model)
         if not self.settings.default_model:
             return True
         # Ollama lists `llama3.1:latest` and answers to `llama3.1`.
@@ -48,10 +48,11 @@ class Catalogue:
             *settings.aliases,
             *(name for name in (*settings.models, settings.default_model) if not _is_wild(name)),
         ]
-        for listed in by_name.values():
-            if not settings.models or any(fnmatch.fnmatchcase(listed.id, pattern) for pattern in settings.models):
-                names.append(listed.id)
+        names += [name for name in by_name if not settings.models or self._matches(name)]
         return [self._entry(name, by_name) for name in dict.fromkeys(names) if name]
+
+    def _matches(self, model: str) -> bool:
+        return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.settings.models)
 
     def _entry(self, name: str, by_name: dict[str, Listed]) -> Listed:
         listed = by_name.get(self.settings.aliases.get(name, name))

@@ -1,9 +1,9 @@
 """From the bytes of a model server to parts of an answer, generous towards servers that are almost compatible.
 
-Servers differ in these ways, and all of them are understood: calls without ids, without an index or all at index 0; calls
-that come whole; `finish_reason` "stop" after calls; an empty `finish_reason` in every chunk; a whole completion where a
-stream was asked for; token counts in a chunk without choices, in every chunk or never; no `[DONE]`; thoughts beside the
-text, which are dropped.
+Servers differ in these ways, and all of them are understood: calls without ids, without an index or all at index 0;
+calls that come whole; `finish_reason` "stop" after calls; an empty `finish_reason` in every chunk; a whole completion
+where a stream was asked for; token counts in a chunk without choices, in every chunk or never; no `[DONE]`; thoughts
+beside the text, which are dropped.
 """
 
 from __future__ import annotations

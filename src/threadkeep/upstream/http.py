@@ -1,4 +1,7 @@
-"""The HTTP client; the one place that knows which library it is, and why: docs/decisions/0012-aiohttp-for-models.md."""
+"""The HTTP client, and the one place that knows which library it is.
+
+Why this one: docs/decisions/0012-aiohttp-for-model-servers.md.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from threadkeep import tokens
 from threadkeep.upstream.chunks import Answer, broken
 from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
 from threadkeep.upstream.http import ConnectionBrokenError, HttpClient, Response
-from threadkeep.upstream.wire import ChatRequest, Part, UpstreamError, Usage
+from threadkeep.upstream.wire import ChatRequest, Listed, Part, UpstreamError, Usage
 from threadkeep.upstream_settings import UpstreamSettings
 
 log = logging.getLogger(__name__)
@@ -32,14 +32,6 @@ COUNTS_S = 5.0
 END_S = 0.1
 LIST_TIMEOUT_S = 5.0
 OK = 200
-
-
-class Listed(Struct, frozen=True):
-    """One model of a server's list."""
-
-    id: str
-    created: int = 0
-    owned_by: str = ""
 
 
 class _List(Struct):
@@ -91,7 +83,7 @@ class ModelServer:
                     break
                 await turn.read()
             usage = answer.usage() or Usage(
-                prompt_tokens=await tokens.count_messages(request.messages),
+                prompt_tokens=await tokens.count_messages(request.messages, request.tools),
                 completion_tokens=await tokens.count("".join(answer.written)),
                 estimated=True,
             )
@@ -217,17 +209,27 @@ def body_of(request: ChatRequest, upstream: UpstreamSettings) -> bytes:
     body["stream"] = True
     if "usage" not in lacks:
         body["stream_options"] = {"include_usage": True}
-    if "tools" in lacks:
+    if "tools" in lacks or not request.tools:
+        # OpenAI refuses a choice where there is nothing to choose from.
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-    if "parallel_tool_calls" in lacks or not body.get("tools"):
+    if "parallel_tool_calls" in lacks:
         body.pop("parallel_tool_calls", None)
     if "max_completion_tokens" in lacks and "max_completion_tokens" in body:
         body["max_tokens"] = body.pop("max_completion_tokens")
     wanted = request.response_format or {}
     if "json_schema" in lacks and wanted.get("type") == "json_schema":
         body["response_format"] = {"type": "json_object"}
-        schema = msgspec.json.encode(wanted["json_schema"].get("schema") or {}).decode()
-        told = f"Answer with one JSON object that follows this JSON Schema, and with nothing else:\n{schema}"
-        body["messages"] = [{"role": "system", "content": told}, *request.messages]
+        body["messages"] = _told(request.messages, wanted["json_schema"].get("schema") or {})
     return msgspec.json.encode(body)
+
+
+def _told(messages: list[dict[str, Any]], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages, with the schema in the system's words."""
+    text = msgspec.json.encode(schema).decode()
+    told = f"Answer with one JSON object that follows this JSON Schema, and with nothing else:\n{text}"
+    first = messages[0] if messages else {}
+    if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
+        # Many models' templates allow one such message.
+        return [{**first, "content": f"{first['content']}\n\n{told}"}, *messages[1:]]
+    return [{"role": "system", "content": told}, *messages]

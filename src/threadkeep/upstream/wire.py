@@ -69,6 +69,14 @@ class Usage(Struct, frozen=True, gc=False):
 Part: TypeAlias = TextDelta | RefusalDelta | ToolCallDelta | Finished | Usage
 
 
+class Listed(Struct, frozen=True):
+    """One model of a list."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
 class UpstreamError(ThreadkeepError):
     """The model gave no whole answer. Both fields are fit for a run's `last_error`: `message` is text of ours, or the
     server's word on what was wrong with the request; keys and exceptions are never in it.
