@@ -1,4 +1,4 @@
-"""The command line: `threadkeep serve | migrate | backup | restore | projects | keys | settings | get`.
+"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings | get`.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True)
 
     _add_settings(_command(commands, "serve", _serve, "start the server"))
+    _add_settings(_command(commands, "worker", _worker, "carry out runs, beside servers on the same PostgreSQL"))
     _command(commands, "migrate", _migrate, "bring the database's schema up to date")
     backup = _command(commands, "backup", _backup, "write a consistent copy of the database, also while it is served")
     backup.add_argument("file", type=Path)
@@ -146,6 +147,12 @@ def _serve(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> Non
     from threadkeep import server  # noqa: PLC0415 - the other commands do not pay for it
 
     server.run(settings, lambda text: print(text, flush=True))
+
+
+def _worker(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> None:
+    from threadkeep import server  # noqa: PLC0415 - as above
+
+    server.run_worker(settings, lambda text: print(text, flush=True))
 
 
 def _migrate(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> None:

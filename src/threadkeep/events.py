@@ -40,6 +40,11 @@ SLOWER = 1.4
 _encode = msgspec.json.Encoder().encode
 
 
+def is_over(status: str | None) -> bool:
+    """Whether a run with this status, or one that is gone, is over."""
+    return status is None or status in OVER
+
+
 class Entry(Struct):
     """One row of the log. `status` is the run's after it, None where the row does not change it."""
 
@@ -135,8 +140,12 @@ class Channel:
             self._change.set_result(None)
         if entry.status:
             self.status_changes += 1
-            if self._change_of_status and not self._change_of_status.done():
-                self._change_of_status.set_result(None)
+            self.release()
+
+    def release(self) -> None:
+        """Has those who wait for a status look at it."""
+        if self._change_of_status and not self._change_of_status.done():
+            self._change_of_status.set_result(None)
 
     def reach(self, seq: int) -> None:
         """Events up to number `seq` need not be told any more."""
@@ -178,6 +187,7 @@ class EventLog:
         self._is_shared = is_shared
         self._channels: dict[Key, Channel] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._is_released = False
 
     @property
     def followed(self) -> int:
@@ -196,6 +206,12 @@ class EventLog:
             channel.pause_s = LOOK_AT_LEAST_EVERY_S
             channel.look_at = asyncio.get_running_loop().time() + LOOK_AT_LEAST_EVERY_S
 
+    def release(self) -> None:
+        """The process stops: whoever waits for a status is let go."""
+        self._is_released = True
+        for channel in self._channels.values():
+            channel.release()
+
     def open(self, thread_id: str, run_id: str) -> Channel:
         """The run's channel; until it is closed, nothing that is appended is missed."""
         channel = self._channels.setdefault((thread_id, run_id), Channel())
@@ -211,16 +227,19 @@ class EventLog:
         if not channel.users:
             del self._channels[thread_id, run_id]
 
-    async def wait(self, thread_id: str, run_id: str, is_reached: Callable[[str | None], bool]) -> None:
-        """Returns once the run's status is one for which `is_reached`; None stands for a run that is gone."""
+    async def wait(self, thread_id: str, run_id: str, is_reached: Callable[[str | None], bool]) -> bool:
+        """Returns once the run's status is one for which `is_reached`; None stands for a run that is gone.
+
+        False when the process stops before that.
+        """
         channel = self.open(thread_id, run_id)
         try:
             while True:
                 changes = channel.status_changes
                 row = await self._store.one(sql.find_status, thread_id=thread_id, run_id=run_id)
                 status, last_seq = row or (None, 0)
-                if is_reached(status):
-                    return
+                if is_reached(status) or self._is_released:
+                    return not self._is_released
                 channel.reach(last_seq)
                 if channel.status_changes == changes:
                     await channel.change_of_status()

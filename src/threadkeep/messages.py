@@ -219,17 +219,21 @@ async def create(ctx: Context, thread_id: str, params: MessageAddParams) -> Stor
 async def _write_when_free(
     ctx: Context, thread_id: str, unit: Callable[[Transaction], None], busy: ThreadBusyError
 ) -> None:
-    """Waits for the run, and for any that takes the thread after it. Raises `ThreadBusyError` if that takes too long."""
-    try:
-        async with asyncio.timeout(ctx.settings.message_wait_s):
-            while True:
-                await ctx.events.wait(thread_id, busy.run_id, lambda status: status is None or status in events.OVER)
-                try:
-                    return await ctx.store.write(unit)
-                except ThreadBusyError as still_busy:
-                    busy = still_busy
-    except TimeoutError:
-        raise busy from None
+    """Waits for the run, and for any that takes the thread after it. Raises `ThreadBusyError` if it takes too long."""
+    until = asyncio.get_running_loop().time() + ctx.settings.message_wait_s
+    while True:
+        try:
+            # What is being written must not be given up half way, so this covers the wait alone.
+            async with asyncio.timeout_at(until):
+                is_over = await ctx.events.wait(thread_id, busy.run_id, events.is_over)
+        except TimeoutError:
+            is_over = False
+        if not is_over:
+            raise busy
+        try:
+            return await ctx.store.write(unit)
+        except ThreadBusyError as still_busy:
+            busy = still_busy
 
 
 async def retrieve(ctx: Context, thread_id: str, message_id: str) -> Stored:

@@ -78,6 +78,7 @@ async def serve(app: Threadkeep, listener: socket.socket, stop: asyncio.Event) -
     await stop.wait()
     accepting.close()
     listener.close()
+    app.events.release()
     await hub.drain(app.settings.shutdown_timeout_s)
 
 
@@ -90,6 +91,27 @@ async def _serve(settings: Settings, listener: socket.socket, announce: Callable
         _collect_garbage_less_often()
         announce(banner(settings, listener, is_open=app.authenticator.is_open))
         await serve(app, listener, stop)
+
+
+def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Carries out the runs that other processes take in, until told to stop. Raises `StartupError`."""
+    logs.configure(as_json=settings.log_json)
+    if not is_shared(settings):
+        raise StartupError(
+            "An embedded database is served by one process, which carries out its runs itself.",
+            "Use PostgreSQL for workers of their own, or run `threadkeep serve` alone.",
+        )
+
+    async def work() -> None:
+        async with Threadkeep(settings).running():
+            stop = asyncio.Event()
+            _stop_on_signals(stop)
+            _collect_garbage_less_often()
+            announce(f"  database  {settings.database_shown}\n  runs      {settings.runs_max} at a time")
+            await stop.wait()
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(work())
 
 
 async def _try_out(settings: Settings) -> None:
