@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 
 import pytest
 
@@ -500,18 +500,36 @@ def test_a_connection_is_used_again_after_a_whole_answer(model):
 # The way there
 
 
-def first_part(url):
+def first_part(url, **settings):
     async def work(upstreams):
         async with aclosing(upstreams.stream(ChatRequest(model="scripted", messages=HELLO))) as stream:
             return (await anext(stream))[0]
 
-    return with_upstreams(Settings(upstream_url=url, upstream_retries=0), work)
+    return with_upstreams(Settings(upstream_url=url, upstream_retries=0, **settings), work)
 
 
 def test_a_proxy_of_the_environment_is_used(model, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", model.url)
     model.reply(text("By way of the proxy"))
     assert first_part("http://models.invalid/v1") == TextDelta("By way of the proxy")
+
+
+def test_a_password_for_another_program_is_not_sent(model, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert first_part(model.base_url) == TextDelta("Hello")
+    assert "authorization" not in model.requests[0].headers
+
+
+def test_a_server_that_accepts_no_connection_is_given_up():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        with pytest.raises(UpstreamError, match="could not be reached"):
+            first_part(f"http://127.0.0.1:{port}/v1", upstream_connect_timeout_s=0.2)
 
 
 def test_no_proxy_is_used_for_the_hosts_that_need_none(model, monkeypatch):
