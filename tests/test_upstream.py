@@ -297,6 +297,12 @@ def test_a_stream_that_breaks_before_its_first_token_is_asked_for_again(model):
     assert ask(model)[0] == TextDelta("There")
 
 
+def test_the_log_has_what_is_not_shown_but_no_key(model, caplog):
+    model.reply(error(500, "out of memory, said sk-live-abcdef123456"))
+    assert "memory" not in fault(model, retries=0)[1]
+    assert "upstream test: status 500: out of memory, said ***" in caplog.text
+
+
 def test_tries_come_to_an_end(model):
     model.reply(error(500, "Traceback: secret", retry_after_s=0), error(500, retry_after_s=0))
     assert fault(model) == ("server_error", "The model server failed with status 500.")
