@@ -267,6 +267,24 @@ def test_a_whole_completion_is_understood_where_a_stream_was_asked_for(model):
     assert ask(model) == [TextDelta("Hello"), Finished("stop"), Usage(1, 1)]
 
 
+def test_a_stream_that_claims_to_be_json_is_understood(model):
+    body = b"data: %b\n\n" % json.dumps(chunk_of("Hi", "stop")).encode()
+    model.reply(garbage(body, content_type="application/json"))
+    assert ask(model)[:2] == [TextDelta("Hi"), Finished("stop")]
+
+
+def test_content_in_pieces_is_its_text(model):
+    pieces = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Hi"}]
+    model.reply(stream_of(chunk_of(pieces), chunk_of("!", "stop")))
+    assert ask(model)[:3] == [TextDelta("Hi"), TextDelta("!"), Finished("stop")]
+
+
+def test_what_is_null_or_empty_is_left_out(model):
+    odd = {"choices": [{"index": None, "delta": {"content": "Hi", "tool_calls": None}}], "usage": None, "error": None}
+    model.reply(stream_of("", odd, {"choices": None}, chunk_of(None, "stop")))
+    assert ask(model)[:2] == [TextDelta("Hi"), Finished("stop")]
+
+
 def test_one_item_holds_all_that_one_read_brought(model):
     model.reply(stream_of(*(chunk_of(letter) for letter in "abc"), chunk_of("", "stop"), "[DONE]"))
 
@@ -408,9 +426,27 @@ def test_garbage_is_a_fault(model, body):
 
 
 def test_an_error_in_the_stream_is_a_fault(model):
-    failed = {"error": {"message": "Traceback ...", "code": 500}}
-    model.reply(stream_of(chunk_of("Half"), failed), stream_of(failed))
-    assert fault(model) == ("server_error", "The model server failed with status 500.")
+    model.reply(stream_of({"error": {"message": "Traceback ...", "code": 500}}))
+    assert fault(model, retries=0) == ("server_error", "The model server failed with status 500.")
+
+
+def test_what_came_with_an_error_is_handed_on_first(model):
+    model.reply(stream_of(chunk_of("Half"), {"error": {"message": "Traceback ...", "code": 500}}), text("Whole"))
+    seen = []
+
+    async def work(upstreams):
+        async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+            seen.extend(parts)
+
+    with pytest.raises(UpstreamError, match="status 500"):
+        with_upstreams(Settings(upstream_url=model.base_url), work)
+    assert seen == [TextDelta("Half")]
+    assert len(model.requests) == 1
+
+
+def test_garbage_behind_a_whole_answer_spoils_nothing(model):
+    model.reply(stream_of(chunk_of("Hi"), chunk_of("", "stop"), "<html>"))
+    assert ask(model)[:2] == [TextDelta("Hi"), Finished("stop")]
 
 
 def test_a_rate_limit_in_the_stream_is_named(model):

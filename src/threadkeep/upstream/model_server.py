@@ -150,6 +150,12 @@ class _Turn:
         """Waits for what comes next and puts it into `parts`; it may hold none."""
         assert self._response is not None
         self.parts = []
+        if self.answer.fault:
+            self.is_over = True
+            # What a server sends behind a whole answer spoils nothing.
+            if self.answer.finish_reason is None:
+                raise self.answer.fault
+            return
         try:
             if self.answer.finish_reason is None:
                 data = await self._response.read()
@@ -170,6 +176,9 @@ class _Turn:
             self._end()
 
     def _end(self) -> None:
+        if self.answer.fault:
+            # The parts before it are handed on first.
+            return
         self.is_over = True
         if self.answer.finish_reason is None:
             raise cut() if self.answer.has_data else broken("sent something that is not Chat Completions")
