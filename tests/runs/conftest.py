@@ -93,7 +93,6 @@ def hasty_server(servers, database, model):
 @pytest.fixture
 def new_chat(client):
     """`new_chat(**assistant)`; `on` names another client."""
-
     chats = []
 
     def make(on=None, **how):
