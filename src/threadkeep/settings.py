@@ -111,6 +111,9 @@ class Settings:
         secret=True,
     )
     upstream_model: str = _setting("", "The model that answers for all names that the model server does not list.")
+    upstream_context_tokens: int = _setting(
+        upstream_settings.CONTEXT_TOKENS, "Size of its models' context windows; messages that do not fit are left out."
+    )
     upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
     upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
     upstream_retries: int = _setting(2, "Times a model server is asked again before its first token.")
@@ -134,7 +137,11 @@ class Settings:
         if not self.upstream_url:
             return self.upstreams
         simple = UpstreamSettings(
-            name="default", url=self.upstream_url, key=self.upstream_key, default_model=self.upstream_model
+            name="default",
+            url=self.upstream_url,
+            key=self.upstream_key,
+            default_model=self.upstream_model,
+            context_tokens=self.upstream_context_tokens,
         )
         return (*self.upstreams, simple)
 

@@ -325,9 +325,11 @@ def _refuse_foreign(path: Path) -> None:
     """Refuses another program's database before anything in it is changed."""
     if path.stat().st_size == 0:
         return
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    # Not read-only: what a process that was killed left half written must be undone before anything can be read.
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.pragma("query_only", True)
         migrate.version(SqliteTransaction(connection))
     finally:
         connection.close()
