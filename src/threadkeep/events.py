@@ -88,7 +88,9 @@ def last_seq(tx: Transaction, thread_id: str, run_id: str) -> int:
 def append(tx: Transaction, thread_id: str, run_id: str, events: Sequence[Event], status: str | None) -> Entry:
     """Appends events in a unit that holds the run; to be published once the unit is committed."""
     appended = entry(last_seq(tx, thread_id, run_id) + 1, events, status)
-    tx.run_all([insertion(thread_id, run_id, appended)])
+    if events:
+        # An empty row would take the number of the event after it.
+        tx.run_all([insertion(thread_id, run_id, appended)])
     return appended
 
 
@@ -127,8 +129,8 @@ class Channel:
         self.pause_s = LOOK_AFTER_S
 
     def publish(self, entry: Entry) -> None:
-        """A committed entry; one that is known already is passed over."""
-        if entry.seq <= self.last_seq:
+        """A committed entry; one that is known already, or empty, is passed over."""
+        if entry.last_seq <= self.last_seq or not entry.frames:
             return
         if entry.seq != self.last_seq + 1:
             self._entries.clear()
