@@ -262,6 +262,23 @@ def message_event(message: Message, name: str = "") -> Event:
     return f"thread.message.{name or message.status}", encode(message)
 
 
+def message_of(step: run_steps.RunStep) -> Message:
+    """The message that a step writes, as it begins."""
+    assert isinstance(step.step_details, MessageCreation)
+    return Message(
+        id=step.step_details.message_creation.message_id,
+        created_at=step.created_at,
+        assistant_id=step.assistant_id,
+        thread_id=step.thread_id,
+        run_id=step.run_id,
+        role="assistant",
+        content=[],
+        attachments=[],
+        metadata={},
+        status="in_progress",
+    )
+
+
 def is_overdue(ctx: Context, run: Run) -> bool:
     """Whether the run's time is up."""
     return run.expires_at is not None and run.expires_at <= ctx.now()
@@ -421,15 +438,17 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
         return []
     step, told = numbered.step, []
     if isinstance(step.step_details, MessageCreation):
-        message = messages.take(tx, step.thread_id, step.step_details.message_creation.message_id)
-        # It may have been deleted meanwhile.
-        if message is not None:
-            message.content = _content_seen(tx, held.run, message.id, numbered.first_event)
-            message.status = "incomplete"
-            message.incomplete_at = now
-            message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
+        begun = message_of(step)
+        stored = messages.take(tx, step.thread_id, begun.id)
+        # It may have been deleted meanwhile; who saw it begin is told of its end nonetheless.
+        message = stored or begun
+        message.content = _content_seen(tx, held.run, message.id, numbered.first_event)
+        message.status = "incomplete"
+        message.incomplete_at = now
+        message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
+        if stored:
             tx.run_all([messages.change(message)])
-            told.append(message_event(message))
+        told.append(message_event(message))
     run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, error=error)
     step.usage, held.plan.turn = held.plan.turn, None
     tx.run_all([run_steps.change(step, numbered.seq)])

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import assistants, events, invalid, lifecycle, messages, metadata, threads, tools
+from threadkeep import assistants, events, ids, invalid, lifecycle, messages, metadata, threads, tools
 from threadkeep.assistants import Assistant, Instructions
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError, RateLimitError
@@ -68,6 +68,7 @@ class RunSettings(Struct, kw_only=True):
 
     def check(self, *, strict: bool) -> None:
         """Refuses what no type can say."""
+        ids.check("assistant_id", self.assistant_id, "asst")
         tools.check(self.tools or [], self.response_format)
         strategy = self.truncation_strategy
         if strategy and strategy.type == "last_messages" and strategy.last_messages is None:
