@@ -45,6 +45,11 @@ NOT_RUN = (
 # Commands that serve until they are stopped.
 SERVES = ("threadkeep serve", "make run")
 WORKS = "threadkeep worker"
+# Roles belong to the whole PostgreSQL, which the next page uses too.
+CLEAN = r"""
+select format('drop database %I with (force)', datname) from pg_database where datname like 'threadkeep%' \gexec
+select format('drop role %I', rolname) from pg_roles where rolname like 'threadkeep%' \gexec
+"""
 # What the scripted model calls a page's function with.
 ARGUMENTS = {"weather": {"city": "Oslo"}}
 
@@ -101,6 +106,8 @@ class Reader:
             self._stop()
             for worker in self._workers:
                 terminate(worker)
+            if self._postgres_folder:
+                self._sql(CLEAN)
         finally:
             self._log.close()
         for value in self._namespace.values():
