@@ -47,7 +47,7 @@ class Handler(Notes, openai.AssistantEventHandler):
     def on_text_created(self, text):
         self.note("text created", text.value)
 
-    def on_text_delta(self, delta, snapshot):
+    def on_text_delta(self, _delta, snapshot):
         self.note("text", snapshot.value)
 
     def on_text_done(self, text):
@@ -59,7 +59,7 @@ class Handler(Notes, openai.AssistantEventHandler):
     def on_tool_call_created(self, tool_call):
         self.note("call created", tool_call.id)
 
-    def on_tool_call_delta(self, delta, snapshot):
+    def on_tool_call_delta(self, _delta, snapshot):
         self.note("call", snapshot.function.arguments)
 
     def on_tool_call_done(self, tool_call):
@@ -299,7 +299,7 @@ def test_a_client_that_goes_away_does_not_stop_its_run(chat, model):
     assert chat.said()[-1] == "Hello world"
 
 
-def test_two_streams_at_once_do_not_mix(new_chat, model):
+def test_streams_do_not_mix(new_chat):
     chats = [new_chat(model=f"text:{n}") for n in (3, 5)]
     for chat, n in zip(chats, (3, 5), strict=True):
         run = stream(chat).get_final_run()
