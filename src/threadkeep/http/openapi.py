@@ -101,7 +101,7 @@ def _events(route: Route) -> dict[str, Any]:
     event = {
         "type": "object",
         "description": "One of the Server-Sent Events, where they were asked for.",
-        "properties": dict.fromkeys(("id", "event", "data"), {"type": "string"}),
+        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
         "required": ["event", "data"],
     }
     return {"text/event-stream": {"schema": event}} if route.streams else {}
