@@ -30,6 +30,7 @@ class RunLog:
         self._last_seq = last_seq
         self._characters_left = ctx.settings.run_events_characters_max - characters
         self._pending: list[Event] = []
+        self._pending_characters = 0
         self._is_wanted = asyncio.Event()
         # One write at a time, so that events keep their order.
         self._writing = asyncio.Lock()
@@ -39,7 +40,8 @@ class RunLog:
         """Appends a delta soon. Raises what went wrong with those before."""
         if self._failure:
             raise self._failure
-        if self._characters_left < 0:
+        self._pending_characters += len(event[1])
+        if self._pending_characters > self._characters_left:
             raise LogTooLongError
         self._pending.append(event)
         self._is_wanted.set()
@@ -69,18 +71,22 @@ class RunLog:
         async with self._writing:
             if self._failure:
                 raise self._failure
-            added, self._pending = self._pending, []
+            added = self._take_pending()
             self._take(await self._ctx.store.write(under_fence))
 
     async def _flush(self) -> None:
         if not self._pending:
             return
-        added, self._pending = self._pending, []
+        added = self._take_pending()
         entry = events.entry(self._last_seq + 1, added)
         insertion = events.fenced_insertion(self._thread_id, self._run_id, entry, self._fence)
         if not await self._ctx.store.run_all([insertion], is_patient=True):
             raise FenceLostError
         self._take(entry)
+
+    def _take_pending(self) -> list[Event]:
+        pending, self._pending, self._pending_characters = self._pending, [], 0
+        return pending
 
     def _take(self, entry: Entry) -> None:
         self._last_seq = entry.last_seq
