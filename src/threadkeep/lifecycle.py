@@ -343,12 +343,15 @@ class Cancelled(Struct):
         ctx.worker.ring()
 
 
-def cancel(tx: Transaction, ctx: Context, held: HeldRun) -> Cancelled:
-    """Takes the run away from whoever carries it out, and ends it: nobody need agree, or even be alive."""
+def cancel(tx: Transaction, ctx: Context, held: HeldRun, *, keeps_thread: bool = False) -> Cancelled:
+    """Takes the run away from whoever carries it out, and ends it: nobody need agree, or even be alive.
+
+    `keeps_thread`: the unit gives the thread to a run of its own, ahead of those that wait.
+    """
     enter(held.run, "cancelling", ctx.now())
     cancelling = encode(held.run)
     first = _change_hands(tx, held, ctx.now_ms())
-    second = end(tx, ctx, held, "cancelled")
+    second = end(tx, ctx, held, "cancelled", keeps_thread=keeps_thread)
     return Cancelled(held.run.id, held.run.thread_id, cancelling, [first, second])
 
 
@@ -361,8 +364,9 @@ def end(
     before: list[Event] | None = None,
     error: LastError | None = None,
     reason: IncompleteReason | None = None,
+    keeps_thread: bool = False,
 ) -> Entry:
-    """The run is over, its thread free or given to the next run that waits.
+    """The run is over, its thread free or given to the next run that waits, unless `keeps_thread`.
 
     What is still open is closed first. `before` are events that come ahead of that and of the run's own.
     """
@@ -371,7 +375,8 @@ def end(
     held.run.usage = held.plan.spent
     # From now on `wake_at` is when the events may go.
     appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
-    _release(tx, held)
+    if not keeps_thread:
+        _release(tx, held)
     return appended
 
 

@@ -395,7 +395,8 @@ def _make_way(
     if active_run_id is None or params.if_active == "enqueue":
         return None
     if params.if_active == "interrupt":
-        return lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id))
+        # The thread goes straight to the new run; those that wait go on waiting.
+        return lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id), keeps_thread=True)
     raise BadRequestError(f"Thread {thread_id} already has an active run {active_run_id}.")
 
 
