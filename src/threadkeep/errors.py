@@ -9,6 +9,7 @@
         ├── NotFoundError            404
         ├── MethodNotAllowedError    405
         ├── RequestTimeoutError      408
+        ├── ConflictError            409
         ├── RequestTooLargeError     413
         ├── RateLimitError           429
         ├── InternalServerError      500
@@ -103,6 +104,15 @@ class RequestTimeoutError(APIError):
     """The request did not arrive in time."""
 
     status = 408
+
+
+class ConflictError(APIError):
+    """An `Idempotency-Key` is given to a second, different request. The SDKs would send that again by themselves."""
+
+    status = 409
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message, code=code, headers=((b"x-should-retry", b"false"),))
 
 
 class RequestTooLargeError(APIError):
