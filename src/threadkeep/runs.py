@@ -37,6 +37,8 @@ from threadkeep.tools import ReasoningEffort, ResponseFormat, Temperature, ToolC
 sql = queries.load("runs")
 
 STRICT_TOKENS_MIN = 256
+# Python refuses to read numbers of thousands of digits, which clients can send.
+EVENT_DIGITS_MAX = 18
 OUTPUTS_BYTES_MAX = 512 * 1024
 # How far back a message of a user is looked for, where the assistant has no instructions.
 USER_MESSAGE_WITHIN = 100
@@ -443,7 +445,8 @@ def _require_capacity(tx: Transaction, ctx: Context, *, claims: bool) -> None:
 def _place_to_follow_from(params: RunRetrieveParams, last_event_id: str) -> int:
     if params.starting_after is not None:
         return params.starting_after
-    return int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
+    is_number = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= EVENT_DIGITS_MAX
+    return int(last_event_id) if is_number else 0
 
 
 async def _follow_again(ctx: Context, thread_id: str, run_id: str, after: int) -> EventStream:
