@@ -15,7 +15,8 @@
         ├── InternalServerError      500
         └── ServiceUnavailableError  503
             ├── OverloadedError          the write queue is full
-            └── StorageUnavailableError  the disk is full, read-only or failing
+            ├── StorageUnavailableError  the disk is full, read-only or failing
+            └── OutcomeUnknownError      the database went away during a commit
 
 Class names are those the official SDK raises on the other side. The texts of the original's request validator are in
 `invalid.py`.
@@ -172,3 +173,14 @@ class StorageUnavailableError(ServiceUnavailableError):
 
     code = "storage_unavailable"
     retry_after_s = 5
+
+
+class OutcomeUnknownError(ServiceUnavailableError):
+    """The connection broke while the database was committing: it may have happened or not."""
+
+    code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
+        # The SDKs would try again by themselves.
+        self.headers = (*self.headers, (b"x-should-retry", b"false"))

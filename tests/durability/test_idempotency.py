@@ -14,6 +14,8 @@ import httpx2
 import openai
 import pytest
 
+from threadkeep import testing
+
 CLIENTS = 4
 ROUNDS = 4
 HELLO = {"role": "user", "content": "Hello you there"}
@@ -141,3 +143,46 @@ def test_a_key_that_was_never_committed_is_free(serve, stored, eventually):
     assert stored.rows(KEPT) == []
     assert "idempotent-replayed" not in send(server, "/threads", {}).headers
     assert len(server.client.get("/threads", cast_to=object)["data"]) == 1
+
+
+def server_client(server):
+    return openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=60)
+
+
+def add_until_told_to_stop(client, thread_id, number, stop, added):
+    """Adds messages, each again with its key until it is answered."""
+    for n in itertools.count():
+        if stop.is_set():
+            return
+        text = f"client {number} word {n}"
+        body = {"thread_id": thread_id, "role": "user", "content": text, "extra_headers": {"Idempotency-Key": text}}
+        while refusal := refusal_of(client.beta.threads.messages.create, body):
+            # The SDK would try again by itself.
+            assert (refusal.code, refusal.response.headers.get("x-should-retry")) == ("storage_unavailable", None)
+        added.append(text)
+
+
+def refusal_of(create, body):
+    try:
+        create(**body)
+    except openai.InternalServerError as error:
+        return error
+    return None
+
+
+def test_keys_make_it_safe_to_try_again_while_postgres_dies(cluster, kill_cluster, eventually):
+    stop, added = threading.Event(), []
+    with testing.serve(database=cluster.get_uri()) as server, server_client(server) as client:
+        thread_id = client.beta.threads.create().id
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            adding = [pool.submit(add_until_told_to_stop, client, thread_id, n, stop, added) for n in range(CLIENTS)]
+            for _ in range(3):
+                goal = len(added) + 20
+                eventually(lambda goal=goal: len(added) >= goal)
+                kill_cluster()
+                cluster.ensure_postgres_running()
+            stop.set()
+            for one in adding:
+                one.result()
+        listed = client.beta.threads.messages.list(thread_id, limit=100)
+        assert sorted(message.content[0].text.value for message in listed) == sorted(added)

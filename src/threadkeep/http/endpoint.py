@@ -13,7 +13,7 @@ import msgspec
 
 from threadkeep import idempotency, ids, invalid
 from threadkeep.context import Context
-from threadkeep.errors import BadRequestError
+from threadkeep.errors import BadRequestError, OutcomeUnknownError, StorageUnavailableError
 from threadkeep.http import dialect, query, validation
 from threadkeep.http.exchange import Answer, Header
 from threadkeep.idempotency import AnsweredBeforeError, KeyedRequest
@@ -129,6 +129,11 @@ class Endpoint:
             return await self._operation(*arguments)
         except AnsweredBeforeError as before:
             return WithHeaders(Stored(before.answer), REPLAYED)
+        except OutcomeUnknownError:
+            # The SDKs may try again: the key tells what became of the first try.
+            raise StorageUnavailableError(
+                f"The database went away while it was saving. Send it again with the same {idempotency.HEADER}."
+            ) from None
 
     def _chosen(self, headers: Mapping[bytes, bytes]) -> dict[str, str | None]:
         """The headers that the operation wants, as its keyword arguments."""
