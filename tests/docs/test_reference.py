@@ -14,7 +14,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from threadkeep import assistants, cli, errors, ids, messages, metadata, pages, references, threads, tools
+from threadkeep import assistants, cli, errors, idempotency, ids, messages, metadata, pages, references, threads, tools
 from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
 from threadkeep.http.routes import ROUTES
@@ -168,6 +168,8 @@ def test_every_status_is_on_the_errors_page():
         ("`file_ids` of a message", references.V1_FILES_MAX),
         ("`file_ids` of an assistant", references.V1_ASSISTANT_FILES_MAX),
         ("id that a client gives", ids.GIVEN_ID_CHARACTERS_MAX),
+        ("`Idempotency-Key`", idempotency.KEY_CHARACTERS_MAX),
+        ("time in which an `Idempotency-Key`", Settings().idempotency_keys_kept_s),
         ("objects on a page", pages.ListParams().limit),
         ("query parameters", query.FIELDS_MAX),
         ("deleted thread as a cursor", threads.REMEMBERED_S // 3600),
