@@ -76,10 +76,11 @@ class AwaitedFunction(Struct):
     arguments: str
 
 
-class AwaitedCall(Struct, tag_field="type", tag="function"):
+class AwaitedCall(Struct, kw_only=True):
     """A call that the client is to carry out."""
 
     id: str
+    type: Literal["function"] = "function"
     function: AwaitedFunction
 
 
@@ -89,11 +90,11 @@ class SubmitToolOutputs(Struct):
     tool_calls: list[AwaitedCall]
 
 
-class RequiredAction(Struct):
+class RequiredAction(Struct, kw_only=True):
     """What the client must do for the run to go on."""
 
-    submit_tool_outputs: SubmitToolOutputs
     type: Literal["submit_tool_outputs"] = "submit_tool_outputs"
+    submit_tool_outputs: SubmitToolOutputs
 
 
 class RunIncompleteDetails(Struct):
@@ -303,8 +304,11 @@ def request_action(
     tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], usage: Usage, before: list[Event]
 ) -> Entry:
     """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
-    awaited = [AwaitedCall(call.id, AwaitedFunction(call.function.name, call.function.arguments)) for call in calls]
-    enter(held.run, "requires_action", ctx.now(), action=RequiredAction(SubmitToolOutputs(awaited)))
+    awaited = [
+        AwaitedCall(id=call.id, function=AwaitedFunction(call.function.name, call.function.arguments)) for call in calls
+    ]
+    action = RequiredAction(submit_tool_outputs=SubmitToolOutputs(awaited))
+    enter(held.run, "requires_action", ctx.now(), action=action)
     held.plan.turn = usage
     assert held.run.expires_at is not None
     return _change_hands(tx, held, held.run.expires_at * 1000, before)

@@ -140,7 +140,8 @@ def test_a_refused_run_interrupts_nothing(chat, model, busy):
     assert chat.wait(busy).status == "completed"
 
 
-def test_a_message_can_wait_for_the_run(chat, model, busy):
+@pytest.mark.usefixtures("busy")
+def test_a_message_can_wait_for_the_run(chat, model):
     added = in_background(add, chat, extra_body={"if_active": "wait"})
     model.release()
     assert added().content[0].text.value == "And now?"
@@ -156,7 +157,8 @@ def test_a_message_does_not_wait_for_ever(servers, database, new_client, new_cha
     assert message == f"Can't add messages to {chat.thread.id} while a run {run.id} is active."
 
 
-def test_a_message_that_waits_is_refused_when_its_thread_goes(chat, busy):
+@pytest.mark.usefixtures("busy")
+def test_a_message_that_waits_is_refused_when_its_thread_goes(chat):
     def attempt():
         try:
             return add(chat, extra_body={"if_active": "wait"})

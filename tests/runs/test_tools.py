@@ -158,7 +158,7 @@ def test_calls_without_ids_get_some(chat, model):
     assert all(call.id.startswith("call_") and len(call.id) == len("call_") + 24 for call in (first, second))
 
 
-def test_only_the_whole_set_of_outputs_is_taken(chat, model, waiting):
+def test_only_the_whole_set_of_outputs_is_taken(chat, waiting):
     awaited = "Expected tool outputs for call_ids ['call_oslo', 'call_rome'], got "
 
     def got(*call_ids):
@@ -173,7 +173,7 @@ def test_only_the_whole_set_of_outputs_is_taken(chat, model, waiting):
     assert chat.runs.retrieve(waiting.id, thread_id=chat.thread.id).status == "requires_action"
 
 
-def test_outputs_have_a_limit_together(chat, model, waiting):
+def test_outputs_have_a_limit_together(chat, waiting):
     half = 256 * 1024
     too_large = {"call_oslo": "ä" * (half // 2), "call_rome": "x" * (half + 1)}
     for params in ({}, {"stream": True}):
@@ -188,7 +188,7 @@ def test_outputs_have_a_limit_together(chat, model, waiting):
     assert run.last_error.message == "The prompt is too long for the model, even with nothing but what it must have."
 
 
-def test_an_output_may_be_missing(chat, model, waiting):
+def test_an_output_may_be_missing(chat, waiting):
     outputs = [{"tool_call_id": "call_oslo"}, {"tool_call_id": "call_rome", "output": None}]
     chat.client.post(f"{chat.path}/{waiting.id}/submit_tool_outputs", cast_to=object, body={"tool_outputs": outputs})
     assert chat.wait(waiting).status == "completed"
