@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import __version__
+from threadkeep import __version__, idempotency
 from threadkeep.http.endpoint import PREFIXES, Route
 from threadkeep.http.routes import ROUTES, VERSION_PREFIX
 
@@ -132,4 +132,5 @@ def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    return [{"name": name, "in": "header", "required": False, "schema": {"type": "string"}} for name in route.headers]
+    names = [*route.headers, *((idempotency.HEADER,) if route.takes_key else ())]
+    return [{"name": name, "in": "header", "required": False, "schema": {"type": "string"}} for name in names]
