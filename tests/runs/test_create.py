@@ -332,3 +332,12 @@ def test_runs_are_listed_newest_first_with_cursors(chat):
     _, _, message = refusal(chat.runs.list, chat.thread.id, after="run_x", error_class=openai.NotFoundError)
     assert message == "No run found with id 'run_x'."
     assert chat.client.beta.threads.runs.list(chat.client.beta.threads.create().id).data == []
+
+
+@pytest.mark.parametrize("kind", ["client", "strict_client"])
+def test_include_is_taken_by_every_call_that_has_it(request, new_chat, kind):
+    chat = new_chat(request.getfixturevalue(kind))
+    include = ["step_details.tool_calls[*].file_search.results[*].content"]
+    run = chat.run(include=include)
+    assert run.status == "completed"
+    assert len(chat.steps(run, include=include)) == 1
