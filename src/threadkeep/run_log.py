@@ -24,7 +24,7 @@ class LogTooLongError(Exception):
 class RunLog:
     """Appends to the log of a run under a fence, and tells the followers once it is committed.
 
-    All methods but `close` are called by one task, one after the other. What was added is written without a task of its
+    Its methods are called by one task, one after the other. What was added is written without a task of its
     own: with a hundred streams, each switch to another task is felt.
     """
 
@@ -78,11 +78,11 @@ class RunLog:
         if self._failure:
             raise self._failure
 
-    def close(self) -> None:
-        """What is not written yet is given up."""
+    async def close(self) -> None:
+        """Begins no further write; none is given up half way."""
         self._pending.clear()
         if self._writing is not None:
-            self._writing.cancel()
+            await asyncio.wait([self._writing])
 
     def _write(self) -> None:
         added, self._pending = self._pending, []

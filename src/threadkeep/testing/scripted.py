@@ -93,6 +93,13 @@ class ScriptedModel:
         """Says what the next requests are answered, one each."""
         self._script.extend(answers)
 
+    def reset(self) -> None:
+        """Forgets the script and what was asked, and lets everything leave."""
+        self._script.clear()
+        with self._news:
+            self.requests = []
+        self.release()
+
     def hold(self, after: int = 0) -> None:
         """Lets `after` more chunks leave, of all streams together, then none until `release`."""
         self._permits = after
