@@ -162,14 +162,14 @@ class PostgresStore:
         finally:
             self._writes -= 1
 
-    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:
+    def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
         if is_patient and len(changes) == 1:
             if self._writes + len(self._patient) >= self._queue_max:
                 raise OverloadedError("too many writes are waiting")
-            return await self._patient.add(changes[0])
+            return self._patient.add(changes[0])
         if len(changes) > TOGETHER_MAX:
-            return await self.write(lambda tx: tx.run_all(changes))
-        return await self._write(lambda: self._run_at_once(changes))
+            return self.write(lambda tx: tx.run_all(changes))
+        return self._write(lambda: self._run_at_once(changes))
 
     async def migrate(self) -> list[str]:
         try:
