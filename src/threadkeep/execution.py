@@ -33,6 +33,16 @@ class Execution:
         """Returns when the run rests. Raises `FenceLostError` when it has been taken away, or a store's error."""
         self._log = RunLog(self._ctx, self._held, *await self._ctx.store.read(self._measure))
         try:
+            await self._until_it_rests()
+        finally:
+            await self._log.close()
+
+    async def fail(self, error: LastError) -> None:
+        """Ends the run with an error."""
+        await self._end("failed", error=error)
+
+    async def _until_it_rests(self) -> None:
+        try:
             async with asyncio.timeout(self._seconds_left()) as lifetime:
                 await self._take_turn()
         except TimeoutError:
@@ -48,12 +58,6 @@ class Execution:
             await self.fail(LastError("server_error", "The run wrote more than it may."))
         except PromptTooLongError:
             await self._end_for_length()
-        finally:
-            await self._log.close()
-
-    async def fail(self, error: LastError) -> None:
-        """Ends the run with an error."""
-        await self._end("failed", error=error)
 
     def _measure(self, tx: Transaction) -> tuple[int, int]:
         place = {"thread_id": self._run.thread_id, "run_id": self._run.id}
