@@ -234,7 +234,6 @@ class Lifecycle:
 
     def stop_in_good_order(self):
         owner = self.chance.choice(self.owners)
-        self.owners.remove(owner)
         self.run(self.worker._hand_over(owner.held))
         if owner.model.owner is owner:
             owner.model.owner, owner.model.wake_at, owner.model.is_handed_over = None, 0, True

@@ -39,7 +39,8 @@ TOGETHER_MAX = 24
 COMPOSED_MAX = 256
 BACK_OFF_S = 0.02
 # A process that freezes between two statements keeps its locks no longer than this: others cancel its runs meanwhile.
-FROZEN_AFTER_MS = 800
+# One that is merely busy must not be taken for frozen: its units would be run again and again.
+FROZEN_AFTER_MS = 3000
 
 LIMITS = {
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
