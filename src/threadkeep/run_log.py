@@ -36,6 +36,7 @@ class RunLog:
         self._last_seq = last_seq
         self._characters_left = ctx.settings.run_events_characters_max - characters
         self._pending: list[Event] = []
+        self._pending_characters = 0
         # The write of deltas that is under way. There is one at a time, so that events keep their order.
         self._writing: asyncio.Future[int] | None = None
         # What is added goes with the unit that is about to be run.
@@ -46,7 +47,8 @@ class RunLog:
         """Appends a delta soon. Raises what went wrong with those before."""
         if self._failure:
             raise self._failure
-        if self._characters_left < 0:
+        self._pending_characters += len(event[1])
+        if self._pending_characters > self._characters_left:
             raise LogTooLongError
         self._pending.append(event)
         if self._writing is None:
@@ -67,7 +69,7 @@ class RunLog:
         self._is_committing = True
         try:
             await self._settle()
-            added, self._pending = self._pending, []
+            added = self._take_pending()
             self._take(await self._ctx.store.write(under_fence))
         finally:
             self._is_committing = False
@@ -80,12 +82,12 @@ class RunLog:
 
     async def close(self) -> None:
         """Begins no further write; none is given up half way."""
-        self._pending.clear()
+        self._take_pending()
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
     def _write(self) -> None:
-        added, self._pending = self._pending, []
+        added = self._take_pending()
         entry = events.entry(self._last_seq + 1, added)
         insertion = events.fenced_insertion(self._thread_id, self._run_id, entry, self._fence)
         try:
@@ -107,6 +109,10 @@ class RunLog:
             self._take(entry)
             if self._pending and not self._is_committing:
                 self._write()
+
+    def _take_pending(self) -> list[Event]:
+        pending, self._pending, self._pending_characters = self._pending, [], 0
+        return pending
 
     def _take(self, entry: Entry) -> None:
         self._last_seq = entry.last_seq

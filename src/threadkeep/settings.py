@@ -100,6 +100,9 @@ class Settings:
     run_events_characters_max: int = _setting(64 * 1024 * 1024, "Most characters of events in one run.")
     poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
+    idempotency_keys_kept_s: int = _setting(
+        86_400, "Seconds in which a request with the same `Idempotency-Key` gets the first answer again."
+    )
     upstream_url: str = _setting(
         "",
         "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1. "

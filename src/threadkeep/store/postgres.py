@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import asyncpg
 import greenlet
 
-from threadkeep.errors import OverloadedError, ServiceUnavailableError, StartupError, StorageUnavailableError
+from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Row, Transaction
 from threadkeep.store.patience import PatientWrites
@@ -343,20 +343,9 @@ async def _no_reset(_connection: Any) -> None:
     """Transactions leave no session state behind, so nothing is sent when a connection goes back to the pool."""
 
 
-class _CommitUnknownError(ServiceUnavailableError):
-    """The connection broke while the database was committing: it may have happened or not."""
-
-    code = "storage_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
-        # The SDKs would try again by themselves.
-        self.headers = (*self.headers, (b"x-should-retry", b"false"))
-
-
-def _commit_unknown(error: Exception) -> _CommitUnknownError:
+def _commit_unknown(error: Exception) -> OutcomeUnknownError:
     log.error("storage: connection lost during commit: %s", error)
-    return _CommitUnknownError()
+    return OutcomeUnknownError()
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
