@@ -20,6 +20,8 @@ from threadkeep.store.interface import Transaction
 from threadkeep.turn import Turn
 from threadkeep.upstream import UpstreamError
 
+TOO_LONG = LastError("invalid_prompt", "The prompt is too long for the model, even with nothing but what it must have.")
+
 
 class Execution:
     """Carries out one run for its owner, from the state it is in to the next in which it rests."""
@@ -95,7 +97,7 @@ class Execution:
         if self._run.max_prompt_tokens is not None:
             await self._end("incomplete", reason="max_prompt_tokens")
         else:
-            await self.fail(LastError("invalid_prompt", "The thread's newest message is too long for the model."))
+            await self.fail(TOO_LONG)
 
     async def _end(
         self,
