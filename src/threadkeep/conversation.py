@@ -53,7 +53,7 @@ async def request_of(ctx: Context, run: Run, plan: Plan, steps: list[RunStep], c
         request.tool_choice = _tool_choice(run, is_first=not steps)
         request.parallel_tool_calls = None if run.parallel_tool_calls else False
     before = [{"role": "system", "content": run.instructions}] if run.instructions else []
-    after = await ctx.store.read(lambda tx: _done_so_far(tx, steps))
+    after = await ctx.store.read(lambda tx: _done_so_far(tx, steps)) if steps else []
     room = _room(run, plan, context_tokens, completion_tokens)
     room -= await _cost([*before, *after], room, functions)
     if room < 0:

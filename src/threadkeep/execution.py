@@ -15,7 +15,7 @@ from threadkeep.conversation import PromptTooLongError
 from threadkeep.errors import BadRequestError
 from threadkeep.lifecycle import HeldRun, IncompleteReason
 from threadkeep.run_log import LogTooLongError, RunLog
-from threadkeep.run_steps import LastError
+from threadkeep.run_steps import LastError, RunStep
 from threadkeep.store.interface import Transaction
 from threadkeep.turn import Turn
 from threadkeep.upstream import UpstreamError
@@ -33,7 +33,8 @@ class Execution:
 
     async def run(self) -> None:
         """Returns when the run rests. Raises `FenceLostError` when it has been taken away, or a store's error."""
-        self._log = RunLog(self._ctx, self._held, *await self._ctx.store.read(self._measure))
+        last_seq, characters, self._steps = await self._ctx.store.read(self._so_far)
+        self._log = RunLog(self._ctx, self._held, last_seq, characters)
         try:
             await self._until_it_rests()
         finally:
@@ -61,10 +62,12 @@ class Execution:
         except PromptTooLongError:
             await self._end_for_length()
 
-    def _measure(self, tx: Transaction) -> tuple[int, int]:
-        place = {"thread_id": self._run.thread_id, "run_id": self._run.id}
-        row = tx.one(events.sql.measure_events, **place)
-        return events.last_seq(tx, **place), int(row[0]) if row else 0
+    def _so_far(self, tx: Transaction) -> tuple[int, int, list[RunStep]]:
+        """The number of the last event, the characters of all, and the steps."""
+        thread_id, run_id = self._run.thread_id, self._run.id
+        row = tx.one(events.sql.measure_events, thread_id=thread_id, run_id=run_id)
+        characters = int(row[0]) if row else 0
+        return events.last_seq(tx, thread_id, run_id), characters, run_steps.all_of(tx, thread_id, run_id)
 
     def _seconds_left(self) -> float:
         return max(0.0, (self._run.expires_at or 0) - self._ctx.clock())
@@ -74,8 +77,7 @@ class Execution:
         if tools.hosted(run.tools):
             await self.fail(LastError("server_error", references.NOT_THERE_YET))
             return
-        all_steps = await self._ctx.store.read(lambda tx: run_steps.all_of(tx, run.thread_id, run.id))
-        steps = conversation.completed(all_steps)
+        steps = conversation.completed(self._steps)
         rounds = sum(step.type == "tool_calls" for step in steps)
         if rounds > self._ctx.settings.run_tool_rounds_max:
             await self.fail(LastError("server_error", f"The run called tools {rounds} times, more often than it may."))
@@ -85,7 +87,7 @@ class Execution:
             return
         route = await self._ctx.upstreams.find(run.model)
         request = await conversation.request_of(self._ctx, run, self._held.plan, steps, route.context_tokens)
-        turn = Turn(self._ctx, run, self._log, next_step=len(all_steps) + 1)
+        turn = Turn(self._ctx, run, self._log, next_step=len(self._steps) + 1)
         async with aclosing(self._ctx.upstreams.stream(request)) as answer:
             async for parts in answer:
                 await turn.take(parts)
