@@ -58,8 +58,8 @@ figures of one machine, since most are times that somebody waits.
 - **First token**: of 30 runs on new threads, in turn with as many requests to the model server, which says its first
   word after 20 ms; the difference of the medians.
 - **Late**: the last of a stream's 160 tokens comes more than 250 ms after its time. Streams begin within two seconds.
-  The number of streams rises by half until one is late; then the gap is halved twice. Where this ends depends on the
-  client and the model as well, which work as much as the server does.
+  The number of streams rises by half until one is late in two tries; then the gap is halved twice. Where this ends
+  depends on the client and the model as well, which work as much as the server does.
 - **Memory** is anonymous memory of the server's process for each of 100 more streams whose model has become silent: the
   client's connection, the run, and the connection to the model server.
 - **Another node** is a second process on the same database. The median is over ten runs of 20 tokens a second.
