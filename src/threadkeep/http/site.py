@@ -1,4 +1,7 @@
-"""What people and machines around the API ask for: health, the description, the reference page. No key is needed."""
+"""What people and machines around the API ask for: health, the description, the reference page, the playground.
+
+No key is needed for any of it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as SiteRequest
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Scope
 
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError
-from threadkeep.http import api, cors, openapi, reference
+from threadkeep.http import api, cors, openapi, playground, reference
 from threadkeep.http.exchange import Answer, Request, answer_of
 from threadkeep.http.proxies import TrustedProxies
 
@@ -29,7 +32,7 @@ class Site:
         self._proxies = proxies
         self._starlette = Starlette(
             routes=[
-                Route("/", _home),
+                *playground.routes(),
                 Route("/healthz", _healthz),
                 Route("/readyz", self._readyz),
                 Route("/openapi.json", _description),
@@ -80,10 +83,6 @@ class Site:
         except APIError as error:
             return _error(error)
         return _json({"status": "ready"})
-
-
-async def _home(_: SiteRequest) -> Response:
-    return RedirectResponse("/docs")
 
 
 async def _healthz(_: SiteRequest) -> Response:
