@@ -19,7 +19,8 @@ def http():
 
 
 def assets(http):
-    return re.findall(r'(?:src|href)="(/assets/[^"]+)"', http.get("/").text)
+    # They are named without a slash in front, so that the page also works behind a prefix of a proxy.
+    return [f"/{path}" for path in re.findall(r'(?:src|href)="(assets/[^"]+)"', http.get("/").text)]
 
 
 def test_the_page_names_all_that_it_needs(http):

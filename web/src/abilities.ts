@@ -11,7 +11,7 @@ export const abilities = signal({ copy: false, search: false, edit: false });
 
 export async function learnAbilities(): Promise<void> {
   try {
-    const description = (await (await fetch("/openapi.json")).json()) as Description;
+    const description = (await (await fetch("openapi.json")).json()) as Description;
     const has = (path: string): boolean => `/v1${path}` in description.paths || path in description.paths;
     abilities.value = {
       copy: has("/threads/{thread_id}/copy"),

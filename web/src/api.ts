@@ -53,7 +53,7 @@ export async function ask(method: string, path: string, sent: Sent = {}): Promis
   if (sent.body !== undefined) headers["Content-Type"] = "application/json";
   let response: Response;
   try {
-    response = await fetch(`/v1${path}`, {
+    response = await fetch(`v1${path}`, {
       method,
       headers,
       body: sent.body === undefined ? null : JSON.stringify(sent.body),

@@ -130,6 +130,7 @@ function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
       isHeld={isHeld}
       canCopy={abilities.value.copy}
       isFound={message.id === found}
+      versions={abilities.value.edit ? () => conversation.versionsOf(message) : undefined}
       onEdit={(text) => act((id) => conversation.editAndRun(message, text, id, abilities.value.edit))}
       onRunAgain={() => act((id) => conversation.runAgain(message, id))}
       onCopy={() => void copyTo().catch(complain)}

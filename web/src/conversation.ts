@@ -69,11 +69,25 @@ export class Conversation {
       call<Page<Message>>("GET", `/threads/${this.id}/messages${query({ limit: MESSAGES })}`, { signal }),
       call<Page<Run>>("GET", `/threads/${this.id}/runs${query({ limit: RUNS })}`, { signal }),
     ]);
-    this.known.clear();
-    this.hasOlder.value = messages.has_more;
-    this.setMessages(messages.data.reverse());
+    const newest = messages.data.reverse();
+    const at = this.messages.value.findIndex(({ id }) => id === newest[0]?.id);
+    // What was loaded before stays, where the two meet.
+    if (at <= 0) this.hasOlder.value = messages.has_more;
+    this.setMessages([...this.messages.value.slice(0, Math.max(at, 0)), ...newest]);
     this.runs.value = runs.data.reverse();
     await Promise.all(runs.data.filter((run) => run.tools.length || isActive(run)).map((run) => this.loadSteps(run.id)));
+  }
+
+  /** Looks what others have done meanwhile. */
+  async refresh(): Promise<void> {
+    if (this.following || this.isBusy.value || this.isLoading.value) return;
+    try {
+      await this.reload();
+    } catch {
+      // It was a look in passing; whoever acts here is told what is wrong.
+      return;
+    }
+    this.goOn();
   }
 
   async loadOlder(): Promise<void> {
@@ -143,6 +157,13 @@ export class Conversation {
     });
   }
 
+  /** What a message said before it was edited, newest first. */
+  async versionsOf(message: Message): Promise<string[]> {
+    const path = `/threads/${this.id}/messages/${message.id}/versions`;
+    const page = await call<Page<{ content: Part[] }>>("GET", path, { signal: this.stop.signal });
+    return page.data.map(textOf);
+  }
+
   async cancel(): Promise<void> {
     const run = this.heldBy;
     if (!run) return;
@@ -165,7 +186,13 @@ export class Conversation {
         tool_outputs: calls.map(({ id }) => ({ tool_call_id: id, output: outputs.get(id) ?? "" })),
       };
       const path = `/threads/${this.id}/runs/${run.id}/submit_tool_outputs`;
-      void this.follow(run.id, await ask("POST", path, { body, signal: this.stop.signal }));
+      try {
+        void this.follow(run.id, await ask("POST", path, { body, signal: this.stop.signal }));
+      } catch (error) {
+        // It is too late, or somebody else was faster: what is shown is not so any more.
+        if (error instanceof ApiError) await this.reload();
+        throw error;
+      }
     });
   }
 
@@ -220,7 +247,7 @@ export class Conversation {
 
   private goOn(): void {
     const run = this.heldBy;
-    if (!run || !isActive(run)) return;
+    if (!run || !isActive(run) || this.following) return;
     this.lastSeq = 0;
     void this.follow(run.id);
   }

@@ -81,6 +81,16 @@ function start(): void {
   void learnAbilities();
 }
 
+// Others may have done something while nobody looked.
+function lookAgain(): void {
+  if (document.hidden) return;
+  void threads.loadNewer();
+  void conversation.value?.refresh();
+}
+
+addEventListener("focus", lookAgain);
+document.addEventListener("visibilitychange", lookAgain);
+
 addEventListener("keydown", (event) => {
   const isCommand = event.ctrlKey || event.metaKey;
   if (document.querySelector("dialog[open]")) return;

@@ -1,9 +1,10 @@
 // One message, and what can be done with it.
 
 import { Component } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { endOf } from "./advice";
 import { CopyButton, Link, Markdown } from "./markdown";
+import { complain } from "./notices";
 import { fullTime } from "./times";
 import { textOf, type Message, type Part } from "./wire";
 
@@ -16,6 +17,8 @@ interface Props {
   isHeld: boolean;
   canCopy: boolean;
   isFound: boolean;
+  // What it said before, where that is kept.
+  versions: (() => Promise<string[]>) | undefined;
   onEdit: (text: string) => void;
   onRunAgain: () => void;
   onCopy: () => void;
@@ -35,7 +38,7 @@ export class MessageView extends Component<Props> {
   }
 }
 
-function View({ message, name, isHeld, canCopy, isFound, onEdit, onRunAgain, onCopy }: Props) {
+function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRunAgain, onCopy }: Props) {
   const [isEdited, setEdited] = useState(false);
   const isUser = message.role === "user";
   const text = textOf(message);
@@ -52,6 +55,7 @@ function View({ message, name, isHeld, canCopy, isFound, onEdit, onRunAgain, onC
       {isEdited ? (
         <Editor
           text={text}
+          versions={versions}
           onCancel={() => setEdited(false)}
           onSave={(changed) => {
             setEdited(false);
@@ -109,14 +113,21 @@ function PartView({ part, isUser }: { part: Part; isUser: boolean }) {
   }
 }
 
+const focusOnce = (element: HTMLElement | null): void => element?.focus();
+
 interface EditorProps {
   text: string;
+  versions: Props["versions"];
   onSave: (text: string) => void;
   onCancel: () => void;
 }
 
-function Editor({ text, onSave, onCancel }: EditorProps) {
+function Editor({ text, versions, onSave, onCancel }: EditorProps) {
   const [changed, setChanged] = useState(text);
+  const [earlier, setEarlier] = useState<string[]>([]);
+  useEffect(() => {
+    versions?.().then(setEarlier).catch(complain);
+  }, []);
   return (
     <form
       class="editor"
@@ -128,8 +139,7 @@ function Editor({ text, onSave, onCancel }: EditorProps) {
       <textarea
         aria-label="Edit message"
         value={changed}
-        autoFocus
-        ref={(element) => element?.focus()}
+        ref={focusOnce}
         onInput={(event) => setChanged(event.currentTarget.value)}
         onKeyDown={(event) => {
           if (event.key === "Escape") onCancel();
@@ -139,6 +149,19 @@ function Editor({ text, onSave, onCancel }: EditorProps) {
           }
         }}
       />
+      {earlier.length > 0 && (
+        <details>
+          <summary class="muted small">Earlier texts</summary>
+          {earlier.map((before, index) => (
+            <div class="line" key={index}>
+              <p class="plain">{before}</p>
+              <button type="button" class="quiet" onClick={() => setChanged(before)}>
+                Take this
+              </button>
+            </div>
+          ))}
+        </details>
+      )}
       <p class="muted small">What comes after this message is removed, and answered anew.</p>
       <footer>
         <button type="button" onClick={onCancel}>

@@ -13,6 +13,8 @@ interface Notice {
   // Takes it away; `dismiss` as if its time were over.
   close: () => void;
   dismiss: () => void;
+  // Who points at it or has the focus in it is given time.
+  wait: (isHeld: boolean) => void;
 }
 
 const notices = signal<Notice[]>([]);
@@ -25,6 +27,7 @@ export function notify(
   options: { isError?: boolean; action?: { label: string; run: () => void }; ms?: number; gone?: () => void } = {},
 ): void {
   const id = ++count;
+  let timer = 0;
   const close = (): void => {
     clearTimeout(timer);
     notices.value = notices.value.filter((notice) => notice.id !== id);
@@ -33,9 +36,13 @@ export function notify(
     close();
     options.gone?.();
   };
-  const timer = setTimeout(dismiss, options.ms ?? SHOWN_MS);
+  const wait = (isHeld: boolean): void => {
+    clearTimeout(timer);
+    if (!isHeld) timer = window.setTimeout(dismiss, options.ms ?? SHOWN_MS);
+  };
+  wait(false);
   const { isError = false, action } = options;
-  notices.value = [...notices.value, { id, text, isError, action, close, dismiss }];
+  notices.value = [...notices.value, { id, text, isError, action, close, dismiss, wait }];
 }
 
 export function complain(error: unknown): void {
@@ -54,7 +61,15 @@ export function Notices() {
     <>
       <div class="notices" role="region" aria-label="Notices">
         {notices.value.map((notice) => (
-          <div key={notice.id} class={notice.isError ? "notice error" : "notice"} role={notice.isError ? "alert" : "status"}>
+          <div
+            key={notice.id}
+            class={notice.isError ? "notice error" : "notice"}
+            role={notice.isError ? "alert" : "status"}
+            onMouseEnter={() => notice.wait(true)}
+            onMouseLeave={() => notice.wait(false)}
+            onFocusIn={() => notice.wait(true)}
+            onFocusOut={() => notice.wait(false)}
+          >
             <span>{notice.text}</span>
             {notice.action && (
               <button

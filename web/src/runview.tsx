@@ -115,7 +115,8 @@ function Details({ conversation, run }: { conversation: Conversation; run: Run }
 
 const isTakenOver = (step: Step): boolean => TAKEN_OVER.test(step.last_error?.message ?? "");
 
-const endOf = (run: Run): number | null => run.completed_at ?? run.failed_at ?? run.cancelled_at ?? null;
+const endOf = (run: Run): number | null =>
+  run.completed_at ?? run.failed_at ?? run.cancelled_at ?? (run.status === "expired" ? run.expires_at : null);
 
 const endOfStep = (step: Step): number | null =>
   step.completed_at ?? step.failed_at ?? step.cancelled_at ?? step.expired_at ?? null;

@@ -1,7 +1,7 @@
 // The small menu: colours, the key, and where the docs are.
 
 import { signal } from "@preact/signals";
-import { forgetKey, key, keyAsked } from "./api";
+import { forgetKey, key } from "./api";
 
 const SCHEME = "threadkeep.scheme";
 const SCHEMES = ["auto", "light", "dark"] as const;
@@ -43,13 +43,14 @@ export function Settings() {
             class="quiet"
             onClick={() => {
               forgetKey();
-              keyAsked.value = "";
+              // So that nothing of what it opened stays on the screen.
+              location.reload();
             }}
           >
             Forget the key
           </button>
         )}
-        <a href="/docs" target="_blank" rel="noopener">
+        <a href="docs" target="_blank" rel="noopener">
           API reference
         </a>
         <dl class="keys small muted">

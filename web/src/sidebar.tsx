@@ -1,6 +1,6 @@
 // The left side: searching threads, and the list of them.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { abilities } from "./abilities";
 import { keyAsked } from "./api";
@@ -76,18 +76,6 @@ function List() {
   const box = useRef<HTMLDivElement>(null);
   const count = threads.rowCount();
   const open = place.value.thread;
-  useEffect(() => {
-    const look = (): void => {
-      if (!document.hidden) void threads.loadNewer();
-    };
-    document.addEventListener("visibilitychange", look);
-    addEventListener("focus", look);
-    return () => {
-      document.removeEventListener("visibilitychange", look);
-      removeEventListener("focus", look);
-    };
-  }, []);
-
   const moveTo = (index: number): void => {
     current.value = Math.max(0, Math.min(index, count - 1));
     bringIntoSight(box.current!, current.value, ROW_PX);

@@ -152,8 +152,8 @@ const ACTIVE = new Set<RunStatus>(["queued", "in_progress", "cancelling"]);
 
 export const isActive = (run: Run): boolean => ACTIVE.has(run.status);
 
-export const textOf = (message: Message): string =>
-  message.content
+export const textOf = ({ content }: { content: Part[] }): string =>
+  content
     .map((part) => (part.type === "text" ? part.text.value : part.type === "refusal" ? part.refusal : ""))
     .filter(Boolean)
     .join("\n\n");

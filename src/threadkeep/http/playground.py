@@ -10,6 +10,7 @@ import hashlib
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -44,15 +45,17 @@ class File(Struct, frozen=True):
     cache_control: str
 
 
-@cache
-def load() -> dict[str, File]:
-    """Every file by its path on the site, read once."""
+def _places() -> dict[str, Traversable]:
+    """Every file by its path on the site."""
     folder = files("threadkeep") / "playground"
     assets = {f"/assets/{entry.name}": entry for entry in (folder / "assets").iterdir()}
-    return {path: _file(path, entry.read_bytes()) for path, entry in ({"/": folder / "index.html"} | assets).items()}
+    return {"/": folder / "index.html", **assets}
 
 
-def _file(path: str, content: bytes) -> File:
+@cache
+def _load(path: str) -> File:
+    """The file at a path of the site, read when it is first asked for."""
+    content = _places()[path].read_bytes()
     return File(
         plain=content,
         compressed=gzip.compress(content, mtime=0),
@@ -63,7 +66,7 @@ def _file(path: str, content: bytes) -> File:
 
 
 async def _send(request: Request) -> Response:
-    file = load()[request.url.path]
+    file = _load(request.url.path)
     headers = HEADERS | {"cache-control": file.cache_control}
     if request.url.path == "/":
         headers["content-security-policy"] = CONTENT_SECURITY_POLICY
@@ -95,4 +98,4 @@ def _has(given: str, etag: str) -> bool:
 
 def routes() -> list[Route]:
     """What the site serves of it."""
-    return [Route(path, _send) for path in load()]
+    return [Route(path, _send) for path in _places()]
