@@ -2,9 +2,9 @@
 
     python -m bench.clients
 
-The model server is a process of its own. `own` is the least that could do: a protocol of asyncio over httptools,
-without proxies, TLS or time limits. `threadkeep` is all that is done with a token up to the parts that a run sees.
-Figures: docs/decisions/0012-aiohttp-for-model-servers.md.
+Needs what `make setup` installs. The model server is a process of its own. `own` is the least that could do: a
+protocol of asyncio over httptools, without proxies, TLS or time limits. `threadkeep` is all that is done with a token
+up to the parts that a run sees. Figures: docs/decisions/0012-aiohttp-for-model-servers.md.
 """
 
 from __future__ import annotations

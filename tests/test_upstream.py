@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 
 import pytest
 
@@ -267,6 +267,24 @@ def test_a_whole_completion_is_understood_where_a_stream_was_asked_for(model):
     assert ask(model) == [TextDelta("Hello"), Finished("stop"), Usage(1, 1)]
 
 
+def test_a_stream_that_claims_to_be_json_is_understood(model):
+    body = b"data: %b\n\n" % json.dumps(chunk_of("Hi", "stop")).encode()
+    model.reply(garbage(body, content_type="application/json"))
+    assert ask(model)[:2] == [TextDelta("Hi"), Finished("stop")]
+
+
+def test_content_in_pieces_is_its_text(model):
+    pieces = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Hi"}]
+    model.reply(stream_of(chunk_of(pieces), chunk_of("!", "stop")))
+    assert ask(model)[:3] == [TextDelta("Hi"), TextDelta("!"), Finished("stop")]
+
+
+def test_what_is_null_or_empty_is_left_out(model):
+    odd = {"choices": [{"index": None, "delta": {"content": "Hi", "tool_calls": None}}], "usage": None, "error": None}
+    model.reply(stream_of("", odd, {"choices": None}, chunk_of(None, "stop")))
+    assert ask(model)[:2] == [TextDelta("Hi"), Finished("stop")]
+
+
 def test_one_item_holds_all_that_one_read_brought(model):
     model.reply(stream_of(*(chunk_of(letter) for letter in "abc"), chunk_of("", "stop"), "[DONE]"))
 
@@ -297,6 +315,12 @@ def test_a_stream_that_breaks_before_its_first_token_is_asked_for_again(model):
     assert ask(model)[0] == TextDelta("There")
 
 
+def test_the_log_has_what_is_not_shown_but_no_key(model, caplog):
+    model.reply(error(500, "out of memory, said sk-live-abcdef123456"))
+    assert "memory" not in fault(model, retries=0)[1]
+    assert "upstream test: status 500: out of memory, said ***" in caplog.text
+
+
 def test_tries_come_to_an_end(model):
     model.reply(error(500, "Traceback: secret", retry_after_s=0), error(500, retry_after_s=0))
     assert fault(model) == ("server_error", "The model server failed with status 500.")
@@ -321,6 +345,26 @@ def test_what_came_before_a_cut_was_handed_on(model, ends):
     with pytest.raises(UpstreamError):
         with_upstreams(Settings(upstream_url=model.base_url), work)
     assert seen == [TextDelta("Half")]
+
+
+def test_what_came_before_a_cut_is_handed_on_to_a_slow_reader_too(model):
+    model.hold(after=2)
+    model.reply(text("Half ", "of it", ends="cut"))
+    settings = Settings(upstreams=(UpstreamSettings(name="test", url=model.base_url),))
+    parts = []
+
+    async def work(upstreams):
+        async for found in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+            parts.extend(found)
+            # Everything else comes while nobody reads.
+            model.release()
+            await asyncio.to_thread(model.requests[0].wait_closed)
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    with pytest.raises(UpstreamError, match="broke off"):
+        with_upstreams(settings, work)
+    assert parts == [TextDelta("Half "), TextDelta("of it")]
 
 
 def test_a_rate_limit_is_named(model):
@@ -402,9 +446,27 @@ def test_garbage_is_a_fault(model, body):
 
 
 def test_an_error_in_the_stream_is_a_fault(model):
-    failed = {"error": {"message": "Traceback ...", "code": 500}}
-    model.reply(stream_of(chunk_of("Half"), failed), stream_of(failed))
-    assert fault(model) == ("server_error", "The model server failed with status 500.")
+    model.reply(stream_of({"error": {"message": "Traceback ...", "code": 500}}))
+    assert fault(model, retries=0) == ("server_error", "The model server failed with status 500.")
+
+
+def test_what_came_with_an_error_is_handed_on_first(model):
+    model.reply(stream_of(chunk_of("Half"), {"error": {"message": "Traceback ...", "code": 500}}), text("Whole"))
+    seen = []
+
+    async def work(upstreams):
+        async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+            seen.extend(parts)
+
+    with pytest.raises(UpstreamError, match="status 500"):
+        with_upstreams(Settings(upstream_url=model.base_url), work)
+    assert seen == [TextDelta("Half")]
+    assert len(model.requests) == 1
+
+
+def test_garbage_behind_a_whole_answer_spoils_nothing(model):
+    model.reply(stream_of(chunk_of("Hi"), chunk_of("", "stop"), "<html>"))
+    assert ask(model)[:2] == [TextDelta("Hi"), Finished("stop")]
 
 
 def test_a_rate_limit_in_the_stream_is_named(model):
@@ -500,18 +562,36 @@ def test_a_connection_is_used_again_after_a_whole_answer(model):
 # The way there
 
 
-def first_part(url):
+def first_part(url, **settings):
     async def work(upstreams):
         async with aclosing(upstreams.stream(ChatRequest(model="scripted", messages=HELLO))) as stream:
             return (await anext(stream))[0]
 
-    return with_upstreams(Settings(upstream_url=url, upstream_retries=0), work)
+    return with_upstreams(Settings(upstream_url=url, upstream_retries=0, **settings), work)
 
 
 def test_a_proxy_of_the_environment_is_used(model, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", model.url)
     model.reply(text("By way of the proxy"))
     assert first_part("http://models.invalid/v1") == TextDelta("By way of the proxy")
+
+
+def test_a_password_for_another_program_is_not_sent(model, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert first_part(model.base_url) == TextDelta("Hello")
+    assert "authorization" not in model.requests[0].headers
+
+
+def test_a_server_that_accepts_no_connection_is_given_up():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        with pytest.raises(UpstreamError, match="could not be reached"):
+            first_part(f"http://127.0.0.1:{port}/v1", upstream_connect_timeout_s=0.2)
 
 
 def test_no_proxy_is_used_for_the_hosts_that_need_none(model, monkeypatch):

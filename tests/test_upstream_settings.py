@@ -61,6 +61,7 @@ def test_one_model_server_needs_no_file():
     environ = {"THREADKEEP_UPSTREAM_URL": URL, "THREADKEEP_UPSTREAM_KEY": "k", "THREADKEEP_UPSTREAM_MODEL": "llama3.1"}
     (server,) = servers(environ)
     assert (server.name, server.url, server.key, server.default_model) == ("default", URL, "k", "llama3.1")
+    assert servers(environ, {"upstream_context_tokens": "4096"})[0].context_tokens == 4096
     assert servers(environ, {"upstream_url": "http://other/v1"})[0].url == "http://other/v1"
 
 

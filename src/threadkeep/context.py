@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from threadkeep import idempotency
 from threadkeep.events import EventLog
+from threadkeep.idempotency import KeyedRequest
 from threadkeep.ids import IdSource
 from threadkeep.settings import Settings
-from threadkeep.store.interface import Store
+from threadkeep.store.interface import Store, Transaction
 from threadkeep.upstream import Upstreams
 
 
@@ -66,6 +68,8 @@ class Context:
     events: EventLog
     upstreams: Upstreams
     worker: Worker
+    # The request has an `Idempotency-Key`.
+    keyed: KeyedRequest | None = None
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""
@@ -74,6 +78,24 @@ class Context:
     def now_ms(self) -> int:
         """For leases and wake-ups: milliseconds since the epoch."""
         return int(self.clock() * 1000)
+
+    def take_key(self, tx: Transaction) -> None:
+        """What a unit that creates something does first. Raises when the request's key was used before."""
+        if self.keyed:
+            idempotency.take(tx, self.project_id, self.keyed, self.now(), self.settings.idempotency_keys_kept_s)
+
+    def keep_answer(
+        self,
+        tx: Transaction,
+        answer: bytes,
+        object_id: str,
+        *,
+        thread_id: str | None = None,
+        after_event: int | None = None,
+    ) -> None:
+        """What it does last: the request's key will give this answer again."""
+        if self.keyed:
+            idempotency.keep(tx, self.project_id, self.keyed, answer, object_id, thread_id, after_event)
 
 
 def outside_a_server(store: Store, settings: Settings, project_id: str) -> Context:

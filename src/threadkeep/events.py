@@ -31,6 +31,8 @@ Key: TypeAlias = tuple[str, str]
 OVER = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
 RESTING = OVER | {"requires_action"}
 READ_AT_ONCE = 200
+# What is read of each run when news of several are looked for: none of them can keep the others waiting.
+READ_OF_EACH = 50
 # What is kept in memory of a followed run; a follower that is further behind reads the log.
 KEPT_CHARACTERS = 32 * 1024
 LOOK_AFTER_S = 0.02
@@ -86,7 +88,9 @@ def last_seq(tx: Transaction, thread_id: str, run_id: str) -> int:
 def append(tx: Transaction, thread_id: str, run_id: str, events: Sequence[Event], status: str | None) -> Entry:
     """Appends events in a unit that holds the run; to be published once the unit is committed."""
     appended = entry(last_seq(tx, thread_id, run_id) + 1, events, status)
-    tx.run_all([insertion(thread_id, run_id, appended)])
+    if events:
+        # An empty row would take the number of the event after it.
+        tx.run_all([insertion(thread_id, run_id, appended)])
     return appended
 
 
@@ -114,19 +118,20 @@ class Channel:
         self.users = 0
         # The number of the newest event that is known here.
         self.last_seq = 0
-        # How many of the entries that came changed the run's status.
+        # Grows with each entry that changed the run's status, or may have.
         self.status_changes = 0
         self._entries: deque[Entry] = deque()
         self._characters = 0
-        self._change: asyncio.Future[None] | None = None
+        # Those who wait for the next entry, one future each: cheaper than one that all share and must not cancel.
+        self._waiting: set[asyncio.Future[None]] = set()
         self._change_of_status: asyncio.Future[None] | None = None
         # When the log is looked at for it, by the loop's clock, and how long after that again.
         self.look_at = 0.0
         self.pause_s = LOOK_AFTER_S
 
     def publish(self, entry: Entry) -> None:
-        """A committed entry; one that is known already is passed over."""
-        if entry.seq <= self.last_seq:
+        """A committed entry; one that is known already, or empty, is passed over."""
+        if entry.last_seq <= self.last_seq or not entry.frames:
             return
         if entry.seq != self.last_seq + 1:
             self._entries.clear()
@@ -136,11 +141,15 @@ class Channel:
         self._characters += len(entry.frames)
         while self._characters > KEPT_CHARACTERS and len(self._entries) > 1:
             self._characters -= len(self._entries.popleft().frames)
-        if self._change and not self._change.done():
-            self._change.set_result(None)
+        self._wake()
         if entry.status:
             self.status_changes += 1
             self.release()
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def release(self) -> None:
         """Has those who wait for a status look at it."""
@@ -148,11 +157,14 @@ class Channel:
             self._change_of_status.set_result(None)
 
     def reach(self, seq: int) -> None:
-        """Events up to number `seq` need not be told any more."""
+        """Somebody has read up to event `seq`: it need not be told any more, and the others look for themselves."""
         if seq > self.last_seq:
             self.last_seq = seq
             self._entries.clear()
             self._characters = 0
+            self._wake()
+            self.status_changes += 1
+            self.release()
 
     def since(self, cursor: int) -> list[Entry] | None:
         """The entries behind `cursor`; None when memory does not reach back that far."""
@@ -160,19 +172,29 @@ class Channel:
             return []
         if not self._entries or self._entries[0].seq > cursor + 1:
             return None
-        return [entry for entry in self._entries if entry.last_seq > cursor]
+        found: list[Entry] = []
+        # Nearly always it is the newest one alone.
+        for entry in reversed(self._entries):
+            if entry.last_seq <= cursor:
+                break
+            found.append(entry)
+        found.reverse()
+        return found
 
     async def change(self) -> None:
         """Returns when there is a new entry."""
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_future()
-        # Several may wait for it, and one of them may give up.
-        await asyncio.shield(self._change)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
 
     async def change_of_status(self) -> None:
         """Returns when there is a new entry that changes the run's status."""
         if self._change_of_status is None or self._change_of_status.done():
             self._change_of_status = asyncio.get_running_loop().create_future()
+        # Several may wait for it, and one of them may give up.
         await asyncio.shield(self._change_of_status)
 
 
@@ -202,9 +224,17 @@ class EventLog:
         for entry in entries:
             channel.publish(entry)
         if self._is_shared:
-            # Fed from memory: what another process may add can wait a little.
-            channel.pause_s = LOOK_AT_LEAST_EVERY_S
-            channel.look_at = asyncio.get_running_loop().time() + LOOK_AT_LEAST_EVERY_S
+            # Fed from memory: what another process may add can wait a little, unless it is to go on with the run.
+            is_awaited = bool(entries) and entries[-1].status == "queued"
+            channel.pause_s = LOOK_AFTER_S if is_awaited else LOOK_AT_LEAST_EVERY_S
+            channel.look_at = asyncio.get_running_loop().time() + channel.pause_s
+
+    async def catch_up(self, thread_id: str, run_id: str) -> None:
+        """Tells the followers of a run what others have appended; where nobody looks for news, this is the only way."""
+        if channel := self._channels.get((thread_id, run_id)):
+            while entries := await self.read(thread_id, run_id, channel.last_seq):
+                for entry in entries:
+                    channel.publish(entry)
 
     def release(self) -> None:
         """The process stops: whoever waits for a status is let go."""
@@ -240,8 +270,8 @@ class EventLog:
                 status, last_seq = row or (None, 0)
                 if is_reached(status) or self._is_released:
                     return not self._is_released
-                channel.reach(last_seq)
                 if channel.status_changes == changes:
+                    channel.reach(last_seq)
                     await channel.change_of_status()
         finally:
             self.close(thread_id, run_id)
@@ -266,6 +296,10 @@ class EventLog:
             except APIError as error:
                 log.warning("cannot look for news of followed runs, will try again: %s", error)
                 continue
+            except Exception:
+                # Without this task nobody here would ever be told again.
+                log.exception("cannot look for news of followed runs, will try again")
+                continue
             for key, channel in due.items():
                 entries = found.get(key, ())
                 for entry in entries:
@@ -276,7 +310,7 @@ class EventLog:
     async def _news_of(self, channels: dict[Key, Channel]) -> dict[Key, list[Entry]]:
         followed = _encode([(*key, channel.last_seq) for key, channel in channels.items()]).decode()
         rows = await self._store.read(
-            lambda tx: tx.all(sql.list_events_of_followed, followed=followed, limit=READ_AT_ONCE)
+            lambda tx: tx.all(sql.list_events_of_followed, followed=followed, limit=READ_OF_EACH)
         )
         found: dict[Key, list[Entry]] = {}
         for thread_id, run_id, *values in rows:
@@ -291,7 +325,7 @@ class Follower:
         self._log = log
         self._key = (thread_id, run_id)
         self._channel = log.open(thread_id, run_id)
-        self._status = status
+        self._rests = status in RESTING
         self._cursor = after
         self._waiting: deque[Entry] = deque()
         self._has_read = False
@@ -307,7 +341,7 @@ class Follower:
             raise StopAsyncIteration
         while not self._waiting:
             if self._has_read and self._cursor >= self._channel.last_seq:
-                if self._status in RESTING:
+                if self._rests:
                     self._is_done = True
                     return done(self._cursor).encode()
                 await self._channel.change()
@@ -315,7 +349,8 @@ class Follower:
         entry = self._waiting.popleft()
         frames = entry.after(self._cursor)
         self._cursor = entry.last_seq
-        self._status = entry.status or self._status
+        if entry.status:
+            self._rests = entry.status in RESTING
         return frames.encode()
 
     async def aclose(self) -> None:
@@ -329,11 +364,12 @@ class Follower:
         if entries:
             self._has_read = True
         elif entries is None or not self._has_read:
+            known = self._channel.last_seq
             entries = await self._log.read(*self._key, self._cursor)
             self._has_read = len(entries) < READ_AT_ONCE
-            if not entries:
-                # What memory knows of and the log has lost will not come any more.
-                self._cursor = max(self._cursor, self._channel.last_seq)
+            if not entries and known > self._cursor:
+                # The log has lost what memory knew of: the run is over and forgotten, or its thread is gone.
+                self._cursor, self._rests = known, True
             self._channel.reach(entries[-1].last_seq if entries else self._cursor)
         return entries
 

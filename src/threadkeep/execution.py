@@ -32,7 +32,6 @@ class Execution:
     async def run(self) -> None:
         """Returns when the run rests. Raises `FenceLostError` when it has been taken away, or a store's error."""
         self._log = RunLog(self._ctx, self._held, *await self._ctx.store.read(self._measure))
-        writing = asyncio.create_task(self._log.write_added())
         try:
             async with asyncio.timeout(self._seconds_left()) as lifetime:
                 await self._take_turn()
@@ -50,7 +49,7 @@ class Execution:
         except PromptTooLongError:
             await self._end_for_length()
         finally:
-            writing.cancel()
+            await self._log.close()
 
     async def fail(self, error: LastError) -> None:
         """Ends the run with an error."""

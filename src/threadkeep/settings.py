@@ -100,6 +100,9 @@ class Settings:
     run_events_characters_max: int = _setting(64 * 1024 * 1024, "Most characters of events in one run.")
     poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
+    idempotency_keys_kept_s: int = _setting(
+        86_400, "Seconds in which a request with the same `Idempotency-Key` gets the first answer again."
+    )
     upstream_url: str = _setting(
         "",
         "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1. "
@@ -111,6 +114,9 @@ class Settings:
         secret=True,
     )
     upstream_model: str = _setting("", "The model that answers for all names that the model server does not list.")
+    upstream_context_tokens: int = _setting(
+        upstream_settings.CONTEXT_TOKENS, "Size of its models' context windows; messages that do not fit are left out."
+    )
     upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
     upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
     upstream_retries: int = _setting(2, "Times a model server is asked again before its first token.")
@@ -134,7 +140,11 @@ class Settings:
         if not self.upstream_url:
             return self.upstreams
         simple = UpstreamSettings(
-            name="default", url=self.upstream_url, key=self.upstream_key, default_model=self.upstream_model
+            name="default",
+            url=self.upstream_url,
+            key=self.upstream_key,
+            default_model=self.upstream_model,
+            context_tokens=self.upstream_context_tokens,
         )
         return (*self.upstreams, simple)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import ids, invalid, lifecycle, messages, metadata
+from threadkeep import idempotency, ids, invalid, lifecycle, messages, metadata
 from threadkeep.context import Context
 from threadkeep.errors import AuthenticationError, NotFoundError
 from threadkeep.messages import MessageCreateParams
@@ -105,8 +105,14 @@ class NewThread(Struct):
 async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
     """Creates a thread with its first messages: all of it or nothing."""
     made = new(ctx, params)
-    if made.has_given_id:
-        await ctx.store.write(made.store)
+
+    def unit(tx: Transaction) -> None:
+        ctx.take_key(tx)
+        made.store(tx)
+        ctx.keep_answer(tx, made.body, made.thread.id, thread_id=made.thread.id)
+
+    if made.has_given_id or ctx.keyed:
+        await ctx.store.write(unit)
     else:
         await ctx.store.run_all([made.insertion, *made.parts])
     return Stored(made.body)
@@ -203,7 +209,7 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and all in it unreachable at once; it is removed seconds later. A run is cancelled first."""
+    """Makes the thread and all in it unreachable at once; it is removed seconds later. Its runs are cancelled first."""
     mark = {"thread_id": thread_id, "project_id": ctx.project_id, "deleted_at": ctx.now()}
     if not await ctx.store.run_all([(sql.delete_thread, mark)]):
         await _delete_busy(ctx, thread_id, mark)
@@ -213,17 +219,15 @@ async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
 async def _delete_busy(ctx: Context, thread_id: str, mark: dict[str, Any]) -> None:
     """Deletes a thread that a run may hold. Raises `NotFoundError` when there is no such thread."""
 
-    def unit(tx: Transaction) -> lifecycle.Cancelled | None:
-        active_run_id = messages.hold_thread(tx, ctx, thread_id).active_run_id
-        cancelled = None
-        if active_run_id:
-            cancelled = lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id))
-            # The runs behind it must not begin.
-            tx.run(lifecycle.sql.occupy_thread, thread_id=thread_id, run_id=None)
+    def unit(tx: Transaction) -> list[lifecycle.Cancelled]:
+        cancelled = []
+        # Each that ends gives the thread to the next that waits.
+        while run_id := messages.hold_thread(tx, ctx, thread_id).active_run_id:
+            cancelled.append(lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, run_id)))
         tx.run(sql.delete_thread, **mark)
         return cancelled
 
-    if cancelled := await ctx.store.write(unit):
+    for cancelled in await ctx.store.write(unit):
         cancelled.announce(ctx)
 
 
@@ -281,6 +285,7 @@ def _remove(tx: Transaction, thread_id: str) -> int:
     if found > messages.REMOVED_AT_ONCE:
         messages.remove_slice(tx, thread_id)
         return int(found)
+    idempotency.erase_thread(tx, thread_id)
     thread = _decode(body)
     gone, thread.metadata = thread.metadata, {}
     place = {"thread_id": thread_id, "project_id": project_id, "created_at": created_at, "deleted_at": deleted_at}

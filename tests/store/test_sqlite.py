@@ -120,6 +120,26 @@ def test_the_log_does_not_grow_without_bound_under_constant_writes(path):
     assert log_bytes < 3 * PAGES_BEFORE_CHECKPOINT * 4096
 
 
+def test_a_database_that_was_left_half_written_is_repaired_and_opened(path):
+    with_store(path, nothing)
+    child = os.fork()
+    if child == 0:
+        connection = apsw.Connection(str(path))
+        connection.pragma("journal_mode", "delete")
+        # So that it has to write before it commits.
+        connection.pragma("cache_size", 1)
+        connection.execute("begin")
+        connection.execute("insert into revisions select hex(randomblob(500)), 1 from pragma_function_list")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert path.with_name("test.db-journal").stat().st_size
+
+    async def work(store):
+        return await store.read(lambda tx: tx.all(sql.list_projects))
+
+    assert with_store(path, work) == []
+
+
 def test_a_long_read_leaves_the_event_loop_and_still_answers(path):
     count = Query(
         "count",
@@ -217,7 +237,7 @@ def test_every_query_is_valid_and_uses_an_index(path):
 
     async def work(_store):
         connection = apsw.Connection(str(path))
-        for noun in ("threads", "messages", "projects", "store/migrate"):
+        for noun in ("threads", "messages", "idempotency", "projects", "store/migrate"):
             for query in queries.load(noun):
                 if query.name == "create_migrations":
                     continue

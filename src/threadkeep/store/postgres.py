@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import asyncpg
 import greenlet
 
-from threadkeep.errors import OverloadedError, ServiceUnavailableError, StartupError, StorageUnavailableError
+from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Row, Transaction
 from threadkeep.store.queries import Query, positional
@@ -37,8 +37,14 @@ ATTEMPTS = 6
 TOGETHER_MAX = 24
 COMPOSED_MAX = 256
 BACK_OFF_S = 0.02
+# A process that freezes between two statements keeps its locks no longer than this: others cancel its runs meanwhile.
+FROZEN_AFTER_MS = 800
 
-LIMITS = {"lock_timeout": f"{LOCK_TIMEOUT_S}s", "statement_timeout": f"{STATEMENT_TIMEOUT_S}s"}
+LIMITS = {
+    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+    "idle_in_transaction_session_timeout": f"{FROZEN_AFTER_MS}ms",
+}
 BEGIN_READ = "begin isolation level repeatable read read only"
 BEGIN_WRITE = "begin isolation level read committed"
 # A migration may take long, and it must wait for the node that is at it already.
@@ -53,6 +59,7 @@ LOST_CONNECTIONS = (
     asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.CannotConnectNowError,
     OSError,
 )
@@ -292,6 +299,9 @@ def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
 async def _commit(connection: Any) -> None:
     try:
         await connection.execute("commit")
+    except (asyncpg.InterfaceError, asyncpg.IdleInTransactionSessionTimeoutError):
+        # The connection was closed before, and the transaction with it: nothing was sent.
+        raise
     except LOST_CONNECTIONS as error:
         raise _commit_unknown(error) from error
 
@@ -307,20 +317,9 @@ async def _no_reset(_connection: Any) -> None:
     """Transactions leave no session state behind, so nothing is sent when a connection goes back to the pool."""
 
 
-class _CommitUnknownError(ServiceUnavailableError):
-    """The connection broke while the database was committing: it may have happened or not."""
-
-    code = "storage_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
-        # The SDKs would try again by themselves.
-        self.headers = (*self.headers, (b"x-should-retry", b"false"))
-
-
-def _commit_unknown(error: Exception) -> _CommitUnknownError:
+def _commit_unknown(error: Exception) -> OutcomeUnknownError:
     log.error("storage: connection lost during commit: %s", error)
-    return _CommitUnknownError()
+    return OutcomeUnknownError()
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:

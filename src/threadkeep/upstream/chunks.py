@@ -52,14 +52,19 @@ class _Call(Struct, gc=False):
     function: _Function | None = None
 
 
+class _Piece(Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+
+
 class _Delta(Struct, gc=False):
-    content: str | None = None
+    content: str | list[_Piece] | None = None
     refusal: str | None = None
     tool_calls: list[_Call] | None = None
 
 
 class _Choice(Struct, gc=False):
-    index: int = 0
+    index: int | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
@@ -111,9 +116,10 @@ class Answer:
         self.finish_reason: FinishReason | None = None
         # What the model has written, for counting when the server does not.
         self.written: list[str] = []
+        self.fault: UpstreamError | None = None
 
     def feed(self, data: bytes) -> list[Part]:
-        """The parts that these bytes complete."""
+        """The parts that these bytes complete. A fault behind parts is kept in `fault`, so that they are not lost."""
         self._bytes += len(data)
         if self._bytes > ANSWER_BYTES_MAX:
             raise broken("sent an answer that is too long")
@@ -126,9 +132,14 @@ class Answer:
         self._line_bytes = 0
         self._begin(rest)
         parts: list[Part] = []
-        for line in lines:
-            if line.startswith(b"data:") and not self.is_done:
-                self._read(line[5:].strip(), parts)
+        try:
+            for line in lines:
+                if line.startswith(b"data:") and not self.is_done:
+                    self._read(line[5:].strip(), parts)
+        except UpstreamError as fault:
+            if not parts and self.finish_reason is None:
+                raise
+            self.fault = fault
         return parts
 
     def _begin(self, line: bytes) -> None:
@@ -143,12 +154,14 @@ class Answer:
         return self.feed(b"\n") if self._line else []
 
     def whole(self, data: bytes) -> list[Part]:
-        """The parts of an answer that was not streamed."""
-        parts: list[Part] = []
-        self._read(data, parts)
-        return parts
+        """The parts of an answer that was not streamed, or of a stream that claims to be none."""
+        if data.lstrip().startswith(b"{"):
+            data = b"data: " + data.replace(b"\n", b" ")
+        return self.feed(data + b"\n")
 
     def _read(self, payload: bytes, parts: list[Part]) -> None:
+        if not payload:
+            return
         if payload == b"[DONE]":
             self.is_done = True
             if self.has_data and self.finish_reason is None:
@@ -159,20 +172,24 @@ class Answer:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise broken("sent something that is not Chat Completions") from None
         self.has_data = True
-        if chunk.error is not None:
+        if chunk.error:
             raise self._error_in_stream(chunk.error)
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices or ():
-            if choice.index == 0:
+            if not choice.index:
                 self._read_choice(choice, parts)
 
     def _read_choice(self, choice: _Choice, parts: list[Part]) -> None:
         delta = choice.delta or choice.message
         if delta is not None and self.finish_reason is None:
-            if delta.content:
-                self.written.append(delta.content)
-                parts.append(TextDelta(delta.content))
+            content = delta.content
+            if isinstance(content, list):
+                # Other pieces are thoughts.
+                content = "".join(piece.text or "" for piece in content if piece.type == "text")
+            if content:
+                self.written.append(content)
+                parts.append(TextDelta(content))
             if delta.refusal:
                 self.written.append(delta.refusal)
                 parts.append(RefusalDelta(delta.refusal))

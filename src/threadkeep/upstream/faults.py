@@ -7,6 +7,7 @@ taken out of them.
 from __future__ import annotations
 
 import email.utils
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ import msgspec
 
 from threadkeep.upstream.wire import ErrorCode, UpstreamError
 from threadkeep.upstream_settings import UpstreamSettings
+
+log = logging.getLogger(__name__)
 
 TEXT_CHARACTERS_MAX = 300
 # Answers after which the same request may succeed.
@@ -69,6 +72,8 @@ def fault_in_stream(error: Any, upstream: UpstreamSettings) -> UpstreamError:
 
 def _fault(status: int, error: Any, upstream: UpstreamSettings, after_s: float | None) -> UpstreamError:
     words = _words(error)
+    said = _shown(error, upstream)
+    log.warning("upstream %s: status %d%s", upstream.name, status, said)
     if status == 429:  # noqa: PLR2004
         if _QUOTA.search(words):
             return UpstreamError(
@@ -84,7 +89,6 @@ def _fault(status: int, error: Any, upstream: UpstreamSettings, after_s: float |
         return UpstreamError("invalid_prompt", "The conversation is longer than the model's context window.")
     if status in (400, 422) and _POLICY.search(words):
         return UpstreamError("invalid_prompt", "The model server refused the prompt because of its content policy.")
-    said = _shown(error, upstream)
     return UpstreamError("server_error", f"The model server refused the request with status {status}{said}")
 
 

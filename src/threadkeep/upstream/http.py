@@ -6,7 +6,9 @@ Why this one: docs/decisions/0012-aiohttp-for-model-servers.md.
 from __future__ import annotations
 
 import ssl
+import urllib.request
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -33,12 +35,16 @@ class Response:
 
     async def read(self) -> bytes:
         """What has come since the last time, as soon as there is something; nothing at the end."""
+        content = self._response.content
         try:
-            return await self._response.content.readany()
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionBrokenError(type(error).__name__) from None
+            return await content.readany()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            # What came ahead of the break is still there; the public ways to it raise what this one did.
+            if left := content._read_nowait(-1):  # noqa: SLF001
+                return left
+            if isinstance(error, TimeoutError):
+                raise
+            raise ConnectionBrokenError(f"{type(error).__name__}: {error}") from None
 
     async def body(self) -> bytes:
         """All that is left, up to a limit."""
@@ -53,8 +59,21 @@ class Response:
         self._response.close()
 
 
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`.
+
+    aiohttp's `trust_env` would look for it again at each request, in a helper OS thread, and send what .netrc says.
+    """
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
 class HttpClient:
-    """Connections to model servers. Proxies come from the environment, certificates from the system."""
+    """Connections to model servers. Certificates are those of the system."""
 
     def __init__(self, *, connect_timeout_s: float, idle_timeout_s: float) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=idle_timeout_s)
@@ -65,7 +84,6 @@ class HttpClient:
             # How many runs go on at once is limited elsewhere.
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context(), keepalive_timeout=KEEP_ALIVE_S),
             timeout=self._timeout,
-            trust_env=True,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Compressed text could unfold to any size.
             auto_decompress=False,
@@ -76,10 +94,14 @@ class HttpClient:
         """Closes every connection."""
         await self._session.close()
 
-    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, proxy: str | None = None
+    ) -> Response:
         """Sends a request and waits for the head of the answer. Raises `ConnectionBrokenError` and `TimeoutError`."""
         try:
-            return Response(await self._session.request(method, url, headers=headers, data=body, allow_redirects=False))
+            response = await self._session.request(
+                method, url, headers=headers, data=body, proxy=proxy, allow_redirects=False
+            )
         except aiohttp.ConnectionTimeoutError:
             raise ConnectionBrokenError("no connection in time") from None
         except TimeoutError:
@@ -87,4 +109,5 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # A kept connection may close in the moment in which it is used again.
             at_once = isinstance(error, aiohttp.ServerDisconnectedError)
-            raise ConnectionBrokenError(type(error).__name__, at_once=at_once) from None
+            raise ConnectionBrokenError(f"{type(error).__name__}: {error}", at_once=at_once) from None
+        return Response(response)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import Struct
 from threadkeep import tokens
 from threadkeep.upstream.chunks import Answer, broken
 from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
-from threadkeep.upstream.http import ConnectionBrokenError, HttpClient, Response
+from threadkeep.upstream.http import ConnectionBrokenError, HttpClient, Response, proxy_for
 from threadkeep.upstream.wire import ChatRequest, Listed, Part, UpstreamError, Usage
 from threadkeep.upstream_settings import UpstreamSettings
 
@@ -49,15 +49,19 @@ class ModelServer:
         self._new_id = new_id
         self._retries = retries
         self._url = settings.url.rstrip("/")
+        self._proxy = proxy_for(self._url)
         self._headers = {"content-type": "application/json"}
         if settings.key:
             self._headers["authorization"] = f"Bearer {settings.key}"
+
+    async def _request(self, method: str, path: str, body: bytes | None = None) -> Response:
+        return await self._http.request(method, self._url + path, self._headers, body, self._proxy)
 
     async def models(self) -> list[Listed]:
         """What it says it has. Raises `UpstreamError`."""
         try:
             async with asyncio.timeout(LIST_TIMEOUT_S):
-                response = await self._http.request("GET", f"{self._url}/models", self._headers)
+                response = await self._request("GET", "/models")
                 try:
                     body = await response.body()
                 finally:
@@ -97,7 +101,7 @@ class ModelServer:
         for attempt in itertools.count():
             turn = _Turn(Answer(self._new_id, lambda error: fault_in_stream(error, self.settings)))
             try:
-                await turn.begin(self._http, self._url, self._headers, body, self.settings)
+                await turn.begin(self._request("POST", "/chat/completions", body), self.settings)
             except PassingError as error:
                 turn.close()
                 pause_s = error.after_s
@@ -124,12 +128,10 @@ class _Turn:
         self.is_over = False
         self._response: Response | None = None
 
-    async def begin(
-        self, http: HttpClient, url: str, headers: dict[str, str], body: bytes, upstream: UpstreamSettings
-    ) -> None:
+    async def begin(self, request: Awaitable[Response], upstream: UpstreamSettings) -> None:
         """Sends the request and reads until the first part."""
         try:
-            response = self._response = await http.request("POST", f"{url}/chat/completions", headers, body)
+            response = self._response = await request
             if response.status != OK:
                 raise fault_of_status(response.status, await response.body(), upstream, response.headers)
             if response.headers.get("content-type", "").startswith("application/json"):
@@ -139,6 +141,7 @@ class _Turn:
         except TimeoutError:
             raise silent() from None
         except ConnectionBrokenError as error:
+            log.warning("upstream %s: %s", upstream.name, error)
             raise away(error) from None
         while not self.parts:
             await self.read()
@@ -147,6 +150,12 @@ class _Turn:
         """Waits for what comes next and puts it into `parts`; it may hold none."""
         assert self._response is not None
         self.parts = []
+        if self.answer.fault:
+            self.is_over = True
+            # What a server sends behind a whole answer spoils nothing.
+            if self.answer.finish_reason is None:
+                raise self.answer.fault
+            return
         try:
             if self.answer.finish_reason is None:
                 data = await self._response.read()
@@ -167,6 +176,9 @@ class _Turn:
             self._end()
 
     def _end(self) -> None:
+        if self.answer.fault:
+            # The parts before it are handed on first.
+            return
         self.is_over = True
         if self.answer.finish_reason is None:
             raise cut() if self.answer.has_data else broken("sent something that is not Chat Completions")
