@@ -38,7 +38,23 @@ export function chooseIfThere(id: string): void {
   if (assistants.value.some((assistant) => assistant.id === id)) choose(id);
 }
 
-export async function loadAssistants(): Promise<void> {
+let loading: Promise<void> = Promise.resolve();
+
+/** The assistant that answers next; without one, the form to make one is opened. */
+export async function answering(): Promise<string | null> {
+  // Somebody may be faster than the list.
+  await loading.catch(() => undefined);
+  const assistant = chosen();
+  if (!assistant) openForm("new");
+  return assistant?.id ?? null;
+}
+
+export function loadAssistants(): Promise<void> {
+  loading = loadAll();
+  return loading;
+}
+
+async function loadAll(): Promise<void> {
   const all: Assistant[] = [];
   let after: string | null = null;
   for (let page = 0; page < PAGES_MAX; page++) {

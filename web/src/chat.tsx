@@ -3,7 +3,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { abilities } from "./abilities";
 import { troubleOf } from "./advice";
-import { AssistantPicker, areLoaded, assistants, chooseIfThere, chosen, nameOf, openForm } from "./assistants";
+import { AssistantPicker, answering, areLoaded, assistants, chooseIfThere, nameOf, openForm } from "./assistants";
 import { Calls } from "./calls";
 import { begin, type Conversation } from "./conversation";
 import { itemsOf, type Item } from "./items";
@@ -17,13 +17,6 @@ import { isActive, type Message, type Run } from "./wire";
 const DRAFT = "threadkeep.draft.";
 // Who is nearer to the end than that sees new text come in.
 const NEAR_PX = 80;
-
-/** The assistant that answers next; without one, the form to make one is opened. */
-function answering(): string | null {
-  const assistant = chosen();
-  if (!assistant) openForm("new");
-  return assistant?.id ?? null;
-}
 
 export function Chat({ conversation, found }: { conversation: Conversation; found: string }) {
   const box = useRef<HTMLDivElement>(null);
@@ -48,10 +41,13 @@ export function Chat({ conversation, found }: { conversation: Conversation; foun
   }, [found, isLoading.value]);
 
   const withAssistant = (work: (assistantId: string) => Promise<void>): void => {
-    const assistantId = answering();
-    if (!assistantId) return;
-    isAtEnd.current = true;
-    work(assistantId).catch(complain);
+    const start = async (): Promise<void> => {
+      const assistantId = await answering();
+      if (!assistantId) return;
+      isAtEnd.current = true;
+      await work(assistantId);
+    };
+    start().catch(complain);
   };
   const loadOlder = async (): Promise<void> => {
     const { scrollHeight, scrollTop } = box.current!;
@@ -233,11 +229,11 @@ export function NewChat() {
 let pendingRun = "";
 
 /** Has a thread answered that was begun a moment ago. */
-export function answerIfPending(conversation: Conversation): void {
+export async function answerIfPending(conversation: Conversation): Promise<void> {
   if (pendingRun !== conversation.id) return;
   pendingRun = "";
-  const assistantId = answering();
-  if (assistantId) conversation.run(assistantId).catch(complain);
+  const assistantId = await answering();
+  if (assistantId) await conversation.run(assistantId);
 }
 
 interface ComposerProps {
@@ -264,12 +260,13 @@ function Composer({ id, conversation, onSend }: ComposerProps) {
   const send = async (): Promise<void> => {
     const said = text.trim();
     if (!said || isHeld) return;
-    const assistantId = answering();
-    if (!assistantId) return;
     setSending(true);
-    write("");
     try {
-      await onSend(said, assistantId);
+      const assistantId = await answering();
+      if (assistantId) {
+        write("");
+        await onSend(said, assistantId);
+      }
     } catch (error) {
       const isKept = conversation?.messages.value.at(-1)?.role === "user";
       if (!isKept) write(said);

@@ -30,6 +30,8 @@ export class Conversation {
   readonly isBusy = signal(false);
 
   private readonly stop = new AbortController();
+  // Whether a stream is read, and the run it is of, as soon as that is known.
+  private isFollowing = false;
   private following = "";
   private lastSeq = 0;
   // Messages as their deltas have them. After a reload they are behind what is shown, for a moment.
@@ -80,7 +82,7 @@ export class Conversation {
 
   /** Looks what others have done meanwhile. */
   async refresh(): Promise<void> {
-    if (this.following || this.isBusy.value || this.isLoading.value) return;
+    if (this.isFollowing || this.isBusy.value || this.isLoading.value) return;
     try {
       await this.reload();
     } catch {
@@ -171,7 +173,7 @@ export class Conversation {
       await call<Run>("POST", `/threads/${this.id}/runs/${run.id}/cancel`);
       announce("Stopped");
       // A run that waited for its client had no stream that tells of it.
-      if (this.following !== run.id) await this.reload();
+      if (!this.isFollowing) await this.reload();
     } catch (error) {
       // It may have ended by itself in this moment.
       if (!(error instanceof ApiError && error.status === 400)) complain(error);
@@ -247,13 +249,14 @@ export class Conversation {
 
   private goOn(): void {
     const run = this.heldBy;
-    if (!run || !isActive(run) || this.following) return;
+    if (!run || !isActive(run) || this.isFollowing) return;
     this.lastSeq = 0;
     void this.follow(run.id);
   }
 
   /** Follows a run to where it rests. Where the connection breaks it goes on behind the last event that came. */
   private async follow(runId: string, response?: Response): Promise<void> {
+    this.isFollowing = true;
     this.following = runId;
     const pauses = new Pauses();
     const { signal } = this.stop;
@@ -291,7 +294,7 @@ export class Conversation {
     this.connection.value = "none";
     // A strict server has no streams to come back to.
     if (error.status === 400) return this.poll();
-    this.following = "";
+    this.isFollowing = false;
     complain(error);
   }
 
@@ -302,7 +305,10 @@ export class Conversation {
         await this.reload();
         if (!this.heldBy || !isActive(this.heldBy)) return this.ended();
       } catch (error) {
-        if (!(error instanceof UnreachableError)) return complain(error);
+        if (!(error instanceof UnreachableError)) {
+          this.isFollowing = false;
+          return complain(error);
+        }
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
@@ -310,7 +316,7 @@ export class Conversation {
 
   private ended(): void {
     this.connection.value = "none";
-    this.following = "";
+    this.isFollowing = false;
     this.draw();
     const run = this.runs.value.at(-1);
     const last = this.messages.value.at(-1);

@@ -63,7 +63,10 @@ function show(thread: string): void {
   if (!thread || thread === "new") return;
   const opened = new Conversation(thread);
   conversation.value = opened;
-  void opened.open().then(() => answerIfPending(opened));
+  opened
+    .open()
+    .then(() => answerIfPending(opened))
+    .catch(complain);
 }
 
 /** Loads what the page needs; also after a key was given. */
