@@ -34,10 +34,11 @@ export function Chat({ conversation, found }: { conversation: Conversation; foun
     if (isAtEnd.current) box.current!.scrollTop = box.current!.scrollHeight;
   });
   useEffect(() => {
-    const element = found && document.getElementById(found);
-    if (!element) return;
+    if (!found || isLoading.value) return;
     isAtEnd.current = false;
-    element.scrollIntoView({ block: "center" });
+    void conversation.loadBackTo(found).then(() => {
+      requestAnimationFrame(() => document.getElementById(found)?.scrollIntoView({ block: "center" }));
+    });
   }, [found, isLoading.value]);
 
   const withAssistant = (work: (assistantId: string) => Promise<void>): void => {

@@ -14,6 +14,8 @@ const RUNS = 50;
 const STEPS = 100;
 const POLL_MS = 1000;
 const ANNOUNCED_CHARACTERS = 600;
+// How many pages are loaded to get to a message that was found.
+const PAGES_TO_FOUND_MAX = 40;
 
 export type Connection = "none" | "open" | "lost";
 
@@ -105,6 +107,13 @@ export class Conversation {
       this.hasOlder.value = true;
       complain(error);
     }
+  }
+
+  /** Loads back to a message; gives whether it is there. */
+  async loadBackTo(messageId: string): Promise<boolean> {
+    const has = (): boolean => this.messages.value.some(({ id }) => id === messageId);
+    for (let page = 0; page < PAGES_TO_FOUND_MAX && !has() && this.hasOlder.value; page++) await this.loadOlder();
+    return has();
   }
 
   async loadSteps(runId: string): Promise<void> {

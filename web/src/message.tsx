@@ -50,6 +50,7 @@ function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRun
       aria-label={isUser ? "You" : name}
       aria-busy={isWriting}
       id={message.id}
+      tabIndex={-1}
     >
       {!isUser && <header class="muted">{name}</header>}
       {isEdited ? (
@@ -89,7 +90,7 @@ function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRun
           )}
           {canCopy && (
             <button type="button" class="quiet" onClick={onCopy} title="A new thread with everything up to here">
-              Copy thread to here
+              Copy to here
             </button>
           )}
         </footer>

@@ -103,7 +103,9 @@ async function nextPage(wanted: Wanted, signal: AbortSignal): Promise<Page<Row>>
 
 async function searchPage(wanted: Wanted, signal: AbortSignal): Promise<Page<Row>> {
   if (!abilities.value.search) throw new Error("This server finds threads by metadata only. Write name=value.");
-  const asked = query({ q: wanted.text, limit: SEARCH_PAGE, after: cursor });
+  // The last word may still be being written.
+  const q = wanted.text.replace(/[\p{L}\p{N}]{2,}$/u, "$&*");
+  const asked = query({ q, limit: SEARCH_PAGE, after: cursor });
   try {
     const page = await call<Page<SearchResult>>("GET", `/threads/search${asked}`, { signal });
     const found = page.data.filter(({ thread }) =>
@@ -182,6 +184,8 @@ export function remove(thread: Thread): void {
   if (leaving.has(thread.id)) return;
   const index = indexOf(thread.id);
   const row = index < 0 ? { thread } : rows.splice(index, 1)[0]!;
+  // A search may have found it more than once.
+  for (let other = indexOf(thread.id); other >= 0; other = indexOf(thread.id)) rows.splice(other, 1);
   const carryOut = (): void => {
     leaving.delete(thread.id);
     ask("DELETE", `/threads/${thread.id}`, { keepalive: true }).catch((error: unknown) => {
