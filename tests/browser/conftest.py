@@ -47,7 +47,6 @@ def browser():
 def model():
     with testing.model() as model:
         yield model
-        model.release()
 
 
 @pytest.fixture

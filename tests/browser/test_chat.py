@@ -198,6 +198,34 @@ def test_a_failed_run_tells_why_and_what_to_do(page, model, say, shoot):
     expect(trouble).to_have_count(0)
 
 
+TROUBLES = {
+    "The model server's rate limit is exceeded.": (testing.error(429), "Wait a little and run again."),
+    "You exceeded your current quota": (testing.error(429, code="insufficient_quota"), "Look at the plan"),
+    "The conversation is longer than the model's context window.": (
+        testing.error(400, "maximum context length is 8192 tokens"),
+        "Shorten the last message",
+    ),
+    "because of its content policy": (testing.error(400, code="content_policy_violation"), "Say it in other words"),
+    "The model server failed with status 500.": (testing.error(500), "its log says more"),
+    "sent something that is not Chat Completions": (testing.garbage(), "look at the upstream's address"),
+    "refused the request with status 404": (testing.error(404), "look at the assistant's model"),
+    "Reason: max_completion_tokens.": (testing.text("Half", finish_reason="length"), "ask the assistant to go on"),
+}
+
+
+def test_every_trouble_has_its_advice(page, model, say):
+    for cause, (reply, advice) in TROUBLES.items():
+        model.reply(reply)
+        say(page, f"Question that ends with: {cause}")
+        trouble = page.locator(".trouble").last
+        expect(trouble).to_contain_text(cause)
+        expect(trouble).to_contain_text(advice)
+    model.stop()
+    say(page, "Anybody there?")
+    expect(page.locator(".trouble").last).to_contain_text("could not be reached")
+    expect(page.locator(".trouble").last).to_contain_text("See whether the model server runs")
+
+
 def test_a_thread_without_an_answer_offers_one(page, client, model):
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "Anybody there?"}])
     model.reply(testing.text("I am."))

@@ -282,7 +282,7 @@ def test_the_first_paint_needs_little(browser, server, client):
     expect(page.locator(".row").first).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert all(url.startswith(server.url) for url in urls.values())
-    # What it is described by is asked for when it is painted.
+    # Which abilities the server has is asked when all of it is painted.
     painted = {urls[request]: size for request, size in sizes.items() if "openapi" not in urls[request]}
     assert sum(painted.values()) <= FIRST_PAINT_BYTES_MAX, painted
     # A second visit asks for the page alone, and is told that it has not changed.

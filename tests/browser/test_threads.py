@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from threadkeep import projects, threads
+from threadkeep import projects, testing, threads
 from threadkeep.threads import ThreadCreateParams
 
 THREADS = 100_000
@@ -121,6 +121,10 @@ def test_a_title_is_changed_in_its_place(page, client):
     thread = client.beta.threads.create(metadata={"title": "Old", "user": "ada"})
     page.reload()
     rows(page).click()
+    expect(page).to_have_title("Old · Threadkeep")
+    page.get_by_role("button", name="Old").click()
+    page.get_by_role("textbox", name="Title").fill("Not this")
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Old").click()
     page.get_by_role("textbox", name="Title").fill("New title")
     page.keyboard.press("Enter")
@@ -184,3 +188,19 @@ def test_a_strict_server_has_no_list_and_says_so(new_server, new_page, sdk, say)
     expect(page.get_by_text("must be made with a session key")).to_be_visible()
     say(page, "Can we talk?")
     expect(page.locator(".message.assistant .content")).to_have_text("Can we talk?")
+
+
+def test_a_strict_server_is_asked_again_and_again_after_a_reload(new_server, new_page, sdk, model, say):
+    server = new_server(strict=True)
+    sdk(server).beta.assistants.create(model="scripted", name="Ada", instructions="You help.")
+    page = new_page()
+    page.goto(server.url)
+    model.reply(testing.text("One ", "two ", "three."))
+    model.hold(2)
+    say(page, "Count")
+    expect(page.locator(".message.assistant .content")).to_have_text("One")
+    page.reload()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    model.release()
+    expect(page.locator(".message.assistant .content")).to_have_text("One two three.")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from threadkeep import testing
-from threadkeep.http import playground
+from threadkeep.http import static
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_page_and_its_style_name_no_other_address(http):
 
 
 def test_files_are_sent_compressed_to_those_who_take_it(http):
-    for path in ("/", *assets(http)):
+    for path in ("/", "/openapi.json", *assets(http)):
         plain = http.get(path, headers={"accept-encoding": "identity"})
         with http.stream("GET", path, headers={"accept-encoding": "gzip"}) as answer:
             raw = b"".join(answer.iter_raw())
@@ -110,4 +110,4 @@ def test_what_is_not_there_is_a_404(http):
     ],
 )
 def test_an_encoding_is_taken_as_it_was_offered(accepted, takes):
-    assert playground.accepts_gzip(accepted) is takes
+    assert static.accepts_gzip(accepted) is takes

@@ -8,22 +8,37 @@ export interface Trouble {
   advice: string;
 }
 
-const BY_CODE: Record<string, string> = {
-  rate_limit_exceeded: "Wait a little and run again. If it goes on, look at the plan or the limits of the model server.",
-  invalid_prompt:
-    "Shorten the last message, or copy the thread up to an earlier one and go on there. Or choose a model with a larger context window.",
-};
-
-// Looked at in order; the first that fits is shown.
+// By the words of the cause. Looked at in order; the first that fits is shown.
 const BY_WORDS: [RegExp, string][] = [
-  [/no model server|no model '|No upstream has/i, "Choose another model for the assistant, or tell the server where that model is: see “Connect a model” in the docs."],
+  [
+    /no model server|no model '|No upstream has/i,
+    "Choose another model for the assistant, or tell the server where that model is: see “Connect a model” in the docs.",
+  ],
   [/refused the key/i, "Put the right key into the settings of that upstream, and start the server again."],
-  [/cannot be reached|connect|did not answer|timed? ?out|silent/i, "See whether the model server runs and can be reached from the machine that Threadkeep is on, then run again."],
-  [/failed with status 5|broke off|broken|cut/i, "The fault is at the model server; its log says more. Run again."],
-  [/refused the request/i, "The model server does not take this request: look at the assistant's model, functions and temperature."],
+  [/quota/i, "Look at the plan and the bills of the model server."],
+  [/rate limit/i, "Wait a little and run again. If it goes on, look at the limits of the model server."],
+  [/content policy/i, "Say it in other words, or choose another model."],
+  [
+    /longer than the model|too long for the model/i,
+    "Shorten the last message, or go on in a copy of the thread up to an earlier one. Or choose a model with a larger context window.",
+  ],
+  [
+    /not be reached|silent for too long/i,
+    "See whether the model server runs and can be reached from the machine that Threadkeep is on, then run again.",
+  ],
+  [/failed with status|broke off|could not finish/i, "The fault is at the model server; its log says more. Run again."],
+  [
+    /refused the request/i,
+    "The model server does not take this request: look at the assistant's model, functions and temperature.",
+  ],
+  [
+    /not Chat Completions|too many tool calls|without a name|line that is too long|answer that is too long/i,
+    "What answers there does not keep to Chat Completions: look at the upstream's address and its version.",
+  ],
   [/called tools \d+ times/i, "Look whether the outputs answer what the model asks for, or raise run_tool_rounds_max."],
   [/stopped, again and again/i, "Look into the server's log for why its processes stop, then run again."],
-  [/not.*(there|available) yet|hosted/i, "Take the tools that this server does not have out of the assistant."],
+  [/not there yet|does not have|not supported/i, "Take the tools that this server does not have out of the assistant."],
+  [/already has \d+ messages/i, "The thread is full: go on in a new one."],
 ];
 
 const BY_REASON: Record<string, string> = {
@@ -35,8 +50,8 @@ const BY_REASON: Record<string, string> = {
 /** What to tell about a run that has not ended well; null for one that has, or is under way. */
 export function troubleOf(run: Run): Trouble | null {
   if (run.status === "failed") {
-    const { code, message } = run.last_error ?? { code: "server_error", message: "No reason is known." };
-    const found = BY_CODE[code] ?? BY_WORDS.find(([words]) => words.test(message))?.[1];
+    const message = run.last_error?.message ?? "No reason is known.";
+    const found = BY_WORDS.find(([words]) => words.test(message))?.[1];
     return { title: "The run failed", cause: message, advice: found ?? "Run again. If it fails again, the server's log says more." };
   }
   if (run.status === "incomplete") {

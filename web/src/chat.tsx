@@ -253,6 +253,12 @@ function Composer({ id, conversation, onSend }: ComposerProps) {
   useEffect(() => {
     if (matchMedia("(min-width: 50rem)").matches) area.current?.focus();
   }, []);
+  useLayoutEffect(() => {
+    // Where the browser does not do it: as high as the text.
+    if (CSS.supports("field-sizing", "content") || !area.current) return;
+    area.current.style.height = "auto";
+    area.current.style.height = `${area.current.scrollHeight}px`;
+  }, [text]);
   const write = (value: string): void => {
     setText(value);
     if (value) sessionStorage.setItem(DRAFT + id, value);
@@ -318,6 +324,9 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
   const thread = conversation.thread.value;
   const [isEdited, setEdited] = useState(false);
   const { showsRuns } = place.value;
+  useEffect(() => {
+    document.title = thread ? `${titleOf(thread)} · Threadkeep` : "Threadkeep";
+  }, [thread]);
   const save = (title: string): void => {
     setEdited(false);
     if (!thread || !title.trim() || title === titleOf(thread)) return;
@@ -339,7 +348,11 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.key === "Enter") event.currentTarget.blur();
-            if (event.key === "Escape") setEdited(false);
+            if (event.key === "Escape") {
+              // It loses the focus on its way out, and that must not save.
+              event.currentTarget.value = titleOf(thread);
+              setEdited(false);
+            }
           }}
         />
       ) : (

@@ -6,6 +6,7 @@ No key is needed for any of it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from http import HTTPStatus
 
 import msgspec
@@ -20,6 +21,7 @@ from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedErr
 from threadkeep.http import api, cors, openapi, playground, reference
 from threadkeep.http.exchange import Answer, Request, answer_of
 from threadkeep.http.proxies import TrustedProxies
+from threadkeep.http.static import File
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -89,8 +91,13 @@ async def _healthz(_: SiteRequest) -> Response:
     return _json({"status": "ok"})
 
 
-async def _description(_: SiteRequest) -> Response:
-    return _json(openapi.document())
+async def _description(request: SiteRequest) -> Response:
+    return _description_file().answer(request)
+
+
+@cache
+def _description_file() -> File:
+    return File.of(msgspec.json.encode(openapi.document()), "application/json")
 
 
 async def _docs(request: SiteRequest) -> Response:
