@@ -24,7 +24,7 @@ class LogTooLongError(Exception):
 class RunLog:
     """Appends to the log of a run under a fence, and tells the followers once it is committed.
 
-    All methods are called by one task, one after the other. What was added is written without a task of its
+    Its methods are called by one task, one after the other. What was added is written without a task of its
     own: with a hundred streams, each switch to another task is felt.
     """
 
@@ -81,7 +81,7 @@ class RunLog:
             raise self._failure
 
     async def close(self) -> None:
-        """What is not being written yet is given up; no write is given up half way."""
+        """Begins no further write; none is given up half way."""
         self._take_pending()
         if self._writing is not None:
             await asyncio.wait([self._writing])

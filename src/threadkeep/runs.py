@@ -38,7 +38,7 @@ sql = queries.load("runs")
 
 STRICT_TOKENS_MIN = 256
 # Python refuses to read numbers of thousands of digits, which clients can send.
-EVENT_DIGITS_MAX = 18
+EVENT_DIGITS_MAX = 19
 OUTPUTS_BYTES_MAX = 512 * 1024
 # How far back a message of a user is looked for, where the assistant has no instructions.
 USER_MESSAGE_WITHIN = 100

@@ -343,3 +343,12 @@ def test_a_last_event_id_that_is_none_tells_all_events(chat, last_event_id):
     )
     assert answer.status_code == 200
     assert answer.text.startswith("id: 1\nevent: thread.run.created\n")
+
+
+@pytest.mark.parametrize("kind", ["client", "strict_client"])
+def test_include_is_taken_by_every_call_that_has_it(request, new_chat, kind):
+    chat = new_chat(request.getfixturevalue(kind))
+    include = ["step_details.tool_calls[*].file_search.results[*].content"]
+    run = chat.run(include=include)
+    assert run.status == "completed"
+    assert len(chat.steps(run, include=include)) == 1

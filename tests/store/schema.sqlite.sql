@@ -2,7 +2,7 @@ CREATE INDEX assistants_listed on assistants (project_id, seq) where body is not
 
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
-CREATE INDEX idempotency_keys_by_object on idempotency_keys (thread_id, object_id);
+CREATE INDEX idempotency_keys_by_object on idempotency_keys (in_thread_id, object_id);
 
 CREATE INDEX idempotency_keys_by_time on idempotency_keys (created_at);
 
@@ -56,7 +56,7 @@ CREATE TABLE idempotency_keys (
     request_hash text not null,
     created_at bigint not null,
     object_id text,
-    thread_id text,
+    in_thread_id text,
     after_event bigint,
     answer text,
     primary key (project_id, key)

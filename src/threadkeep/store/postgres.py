@@ -24,6 +24,7 @@ import greenlet
 from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Row, Transaction
+from threadkeep.store.patience import PatientWrites
 from threadkeep.store.queries import Query, positional
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class PostgresStore:
         self._queue_max = write_queue_max
         self._writes = 0
         self._units = 0
+        self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -136,6 +138,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         await self._idle.wait()
+        self._patient.close()
         await self._pool.close()
 
     async def ping(self) -> None:
@@ -159,10 +162,14 @@ class PostgresStore:
         finally:
             self._writes -= 1
 
-    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:  # noqa: ARG002 - each goes alone
+    def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
+        if is_patient and len(changes) == 1:
+            if self._writes + len(self._patient) >= self._queue_max:
+                raise OverloadedError("too many writes are waiting")
+            return self._patient.add(changes[0])
         if len(changes) > TOGETHER_MAX:
-            return await self.write(lambda tx: tx.run_all(changes))
-        return await self._write(lambda: self._run_at_once(changes))
+            return self.write(lambda tx: tx.run_all(changes))
+        return self._write(lambda: self._run_at_once(changes))
 
     async def migrate(self) -> list[str]:
         try:
@@ -222,6 +229,19 @@ class PostgresStore:
             except LOST_CONNECTIONS as error:
                 raise _commit_unknown(error) from error
 
+    async def _run_group(self, changes: Sequence[Change]) -> Sequence[int]:
+        """One statement; gives the number of rows that each of the changes touched."""
+        sql, arguments = _together(changes, counts=True)
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            try:
+                row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+            except asyncpg.InterfaceError:
+                # The connection was closed before; nothing was sent.
+                raise
+            except LOST_CONNECTIONS as error:
+                raise _commit_unknown(error) from error
+        return tuple(row)
+
     async def _in_transaction(self, unit: Callable[[Transaction], T], begin: str) -> T:
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
@@ -272,20 +292,26 @@ def _positional(query: Query) -> tuple[str, tuple[str, ...]]:
     return positional(query.postgres)
 
 
-def _together(changes: Sequence[Change]) -> tuple[str, list[Any]]:
-    """The changes as one statement, and its arguments."""
-    sql, names = _composed(tuple(query for query, _ in changes))
+def _together(changes: Sequence[Change], *, counts: bool = False) -> tuple[str, list[Any]]:
+    """The changes as one statement, and its arguments. With `counts` it gives the number of rows that each touched."""
+    sql, names = _composed(tuple(query for query, _ in changes), counts=counts)
     return sql, [parameters[name] for (_, parameters), part in zip(changes, names, strict=True) for name in part]
 
 
 @lru_cache(COMPOSED_MAX)
-def _composed(queries: tuple[Query, ...]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+def _composed(queries: tuple[Query, ...], *, counts: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
     parts: list[tuple[str, tuple[str, ...]]] = []
     first = 1
     for query in queries:
         parts.append(positional(query.postgres, first))
         first += len(parts[-1][1])
-    *texts, last = (text for text, _ in parts)
+    texts = [text for text, _ in parts]
+    if counts:
+        texts = [f"{text} returning 1" for text in texts]
+        found = [f"(select count(*) from part_{number})" for number in range(len(texts))]  # noqa: S608 - numbers alone
+        last = f"select {', '.join(found)}"
+    else:
+        last = texts.pop()
     # PostgreSQL runs each part of a `with` that changes something, whether or not the rest looks at it.
     before = ", ".join(f"part_{number} as ({text})" for number, text in enumerate(texts))
     return f"with {before} {last}" if before else last, tuple(names for _, names in parts)

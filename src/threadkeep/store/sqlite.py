@@ -35,7 +35,7 @@ GROUP_UNITS_MAX = 128
 # A group takes no further units after this long on the event loop.
 GROUP_S = 0.01
 # How long after a group the next one may be that holds patient writes alone.
-PATIENCE_S = 0.01
+PATIENCE_S = 0.02
 MMAP_BYTES = 64 * 1024**3
 STATEMENTS_CACHED = 256
 # What was changed is in the log, where the memory map does not reach: the writer keeps such pages in memory.

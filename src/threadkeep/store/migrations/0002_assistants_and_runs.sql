@@ -141,7 +141,7 @@ create table run_events (
 )
 
 -- `answer` is null until the unit of work that takes the key has its answer, and empty once what it is about is deleted.
--- `object_id` is what was created, `thread_id` the thread that it is or is in. A stream of this run begins behind event
+-- `object_id` is what was created, `in_thread_id` the thread that it is or is in. A stream of this run begins behind event
 -- `after_event`.
 -- Differs on SQLite: it compares bytes without being told.
 -- name: create_idempotency_keys [sqlite]
@@ -151,7 +151,7 @@ create table idempotency_keys (
     request_hash text not null,
     created_at bigint not null,
     object_id text,
-    thread_id text,
+    in_thread_id text,
     after_event bigint,
     answer text,
     primary key (project_id, key)
@@ -164,7 +164,7 @@ create table idempotency_keys (
     request_hash text not null,
     created_at bigint not null,
     object_id text collate "C",
-    thread_id text collate "C",
+    in_thread_id text collate "C",
     after_event bigint,
     answer text,
     primary key (project_id, key)
@@ -175,4 +175,4 @@ create index idempotency_keys_by_time on idempotency_keys (created_at)
 
 -- For what is deleted.
 -- name: create_idempotency_keys_by_object
-create index idempotency_keys_by_object on idempotency_keys (thread_id, object_id)
+create index idempotency_keys_by_object on idempotency_keys (in_thread_id, object_id)
