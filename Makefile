@@ -1,6 +1,7 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs transcripts bench bench-large bench-runs lock clean
+.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node playground browser fix docs \
+	transcripts bench bench-large bench-runs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,9 +19,9 @@ run: $(VENV)/.installed ## Start the server on embedded SQLite
 test: $(VENV)/.tests-installed ## Run the tests
 	$(BIN)/pytest
 
-check: test rest ## Everything CI runs: tests, lint, types, docs, SDK eras, Node, pgbouncer
+check: test rest ## Everything CI runs: tests, lint, types, docs, SDK eras, Node, pgbouncer, browser
 
-rest: lint types stale sdk-eras node pgbouncer
+rest: lint types stale sdk-eras node pgbouncer browser
 
 lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
@@ -38,8 +39,15 @@ node: $(VENV)/.installed ## Run the API tests with the Node SDK, newest and v4
 pgbouncer: $(VENV)/.tests-installed ## Run the tests of PostgreSQL behind a pooler (root: installs it with apt-get)
 	$(BIN)/python tests/pooler/run.py
 
+browser: $(VENV)/.browser-installed ## Test the playground in Chromium (root: installs it with apt-get)
+	$(BIN)/python tests/browser/run.py
+
+playground: $(VENV)/bin/python ## Build the playground from web/ into the package
+	$(BIN)/python web/build.py
+
 stale: $(VENV)/.tests-installed
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python web/build.py --check
 
 fix: $(VENV)/.tests-installed ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -64,7 +72,7 @@ lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) .cache web/node_modules
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -81,6 +89,11 @@ $(VENV)/.installed: $(VENV)/bin/python requirements/run.txt requirements/build.t
 $(VENV)/.bench-installed: $(VENV)/.installed requirements/bench.txt
 	@echo "installing what the benchmark compares with into $(VENV)"
 	@$(PIP) -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/.browser-installed: $(VENV)/.tests-installed requirements/browser.txt
+	@echo "installing what drives a browser into $(VENV)"
+	@$(PIP) -r requirements/browser.txt
 	@touch $@
 
 $(VENV)/.tests-installed: $(VENV)/.installed requirements/test.txt

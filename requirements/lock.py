@@ -11,7 +11,7 @@ OPTIONS = [
 ]
 
 subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "uv"], check=True)
-for name in ("run", "build", "test", "bench"):
+for name in ("run", "build", "test", "bench", "browser"):
     subprocess.run(
         [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, f"{name}.in", "-o", f"{name}.txt"],
         check=True,

@@ -80,6 +80,7 @@ def bearer(key):
 def test_serve_says_where_everything_is_and_the_command_it_prints_works(serve, tmp_path):
     _, url, printed = serve()
     assert "database  sqlite:///threadkeep-data/threadkeep.db" in printed
+    assert f"browser   {url}/\n" in printed
     assert f"docs      {url}/docs" in printed
     assert "key       none needed" in printed
     command = printed.splitlines()[-1].strip()

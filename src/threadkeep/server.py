@@ -236,6 +236,7 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str
             f"  api       {address}/v1" + (f"  (socket {settings.uds})" if settings.uds else ""),
             f"  models    {_models(settings)}",
             *([] if settings.worker else ["  runs      not carried out here: that is for `threadkeep worker`"]),
+            f"  browser   {address}/",
             f"  docs      {address}/docs",
             f"  key       {keys}",
             *(["  mode      strict: refuses what the original refused"] if settings.strict else []),

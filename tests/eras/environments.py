@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache"
+# What the newest Node SDK asks for.
+NODE_MAJOR_MIN = 22
 
 
 def with_requirements(folder: Path, requirements: Path) -> Path:
@@ -23,6 +26,19 @@ def with_requirements(folder: Path, requirements: Path) -> Path:
         run_quietly(*pip, "--requirement", requirements)
         stamp.write_text(wanted)
     return programs
+
+
+def node_programs() -> Path:
+    """The folder that holds `node` and `npm`: from the PATH when they are recent enough, otherwise installed by pip."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm and Path(node).parent == Path(npm).parent and node_major(node) >= NODE_MAJOR_MIN:
+        return Path(node).parent
+    return with_requirements(CACHE / "node" / "programs", ROOT / "tests/node/requirements.txt")
+
+
+def node_major(node: str) -> int:
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(version.removeprefix("v").partition(".")[0])
 
 
 def run_quietly(*command: str | Path, **options) -> None:

@@ -19,8 +19,6 @@ sys.path.append(str(HERE.parent / "eras"))
 import environments
 
 VERSIONS = ("newest", "v4")
-# What the newest SDK asks for.
-NODE_MAJOR_MIN = 22
 
 HEADERS = """-H "Content-Type: application/json" -H "Authorization: Bearer $KEY" -H "OpenAI-Beta: assistants=v2" """
 # The requests of the reference's thread page, in the order in which one thread can meet them all.
@@ -35,7 +33,7 @@ CURL = {
 
 
 def main() -> int:
-    programs = node_programs()
+    programs = environments.node_programs()
     folders = {version: installed(version, programs) for version in VERSIONS}
     with (
         testing.model() as model,
@@ -49,19 +47,6 @@ def main() -> int:
                 passed.append(suite_passes(title, programs / "node", folder, server))
             passed.append(curl_works(f"curl, {name} server", server))
     return 0 if all(passed) else 1
-
-
-def node_programs() -> Path:
-    """The folder that holds `node` and `npm`."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm and Path(node).parent == Path(npm).parent and node_major(node) >= NODE_MAJOR_MIN:
-        return Path(node).parent
-    return environments.with_requirements(environments.CACHE / "node" / "programs", HERE / "requirements.txt")
-
-
-def node_major(node: str) -> int:
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return int(version.removeprefix("v").partition(".")[0])
 
 
 def installed(version: str, programs: Path) -> Path:

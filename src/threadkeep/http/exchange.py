@@ -126,6 +126,7 @@ def answer_of(error: APIError) -> Answer:
     return Answer(error.status, msgspec.json.encode(error.body()), error.headers, hangs_up=error.hangs_up)
 
 
+_WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 _STATUS_LINES: dict[int, bytes] = {status: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -141,8 +142,8 @@ class Encoder:
     ) -> bytes:
         """The whole answer. `started` is when the request came, by `time.perf_counter`."""
         head = self._head(answer, request_id, started, keep_alive=keep_alive)
-        if answer.status == HTTPStatus.NO_CONTENT:
-            # It has no body, so it may not have the headers of one.
+        if answer.status in _WITHOUT_BODY:
+            # They have no body, so they may not have the headers of one.
             return head + b"\r\n"
         size, payload = len(answer.payload), answer.payload if with_body else b""
         return b"%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, answer.content_type, size, payload)

@@ -1,22 +1,27 @@
-"""What people and machines around the API ask for: health, the description, the reference page. No key is needed."""
+"""What people and machines around the API ask for: health, the description, the reference page, the playground.
+
+No key is needed for any of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cache
 from http import HTTPStatus
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as SiteRequest
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Scope
 
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError
-from threadkeep.http import api, cors, openapi, reference
+from threadkeep.http import api, cors, openapi, playground, reference
 from threadkeep.http.exchange import Answer, Request, answer_of
 from threadkeep.http.proxies import TrustedProxies
+from threadkeep.http.static import File
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -29,7 +34,7 @@ class Site:
         self._proxies = proxies
         self._starlette = Starlette(
             routes=[
-                Route("/", _home),
+                *playground.routes(),
                 Route("/healthz", _healthz),
                 Route("/readyz", self._readyz),
                 Route("/openapi.json", _description),
@@ -82,16 +87,17 @@ class Site:
         return _json({"status": "ready"})
 
 
-async def _home(_: SiteRequest) -> Response:
-    return RedirectResponse("/docs")
-
-
 async def _healthz(_: SiteRequest) -> Response:
     return _json({"status": "ok"})
 
 
-async def _description(_: SiteRequest) -> Response:
-    return _json(openapi.document())
+async def _description(request: SiteRequest) -> Response:
+    return _description_file().answer(request)
+
+
+@cache
+def _description_file() -> File:
+    return File.of(msgspec.json.encode(openapi.document()), "application/json")
 
 
 async def _docs(request: SiteRequest) -> Response:

@@ -1,0 +1,24 @@
+// What this server can do beyond what every one can: its own description says so.
+
+import { signal } from "@preact/signals";
+
+interface Description {
+  paths: Record<string, unknown>;
+  components: { schemas: Record<string, { properties?: Record<string, unknown> }> };
+}
+
+export const abilities = signal({ copy: false, search: false, edit: false });
+
+export async function learnAbilities(): Promise<void> {
+  try {
+    const description = (await (await fetch("openapi.json")).json()) as Description;
+    const has = (path: string): boolean => `/v1${path}` in description.paths || path in description.paths;
+    abilities.value = {
+      copy: has("/threads/{thread_id}/copy"),
+      search: has("/threads/search"),
+      edit: "content" in (description.components.schemas["MessageUpdateParams"]?.properties ?? {}),
+    };
+  } catch {
+    // Without it there are fewer buttons, and nothing else is lost.
+  }
+}

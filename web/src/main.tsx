@@ -1,0 +1,113 @@
+// The page: what is where, and what happens when it opens.
+
+import { signal } from "@preact/signals";
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import { learnAbilities } from "./abilities";
+import { ApiError } from "./api";
+import { AssistantForm, loadAssistants } from "./assistants";
+import { Chat, ChatHeader, NewChat, answerIfPending } from "./chat";
+import { Conversation } from "./conversation";
+import { KeyQuestion } from "./key";
+import { Notices, complain } from "./notices";
+import { go, place } from "./place";
+import { RunView } from "./runview";
+import { applyScheme } from "./settings";
+import { Sidebar, foundMessage } from "./sidebar";
+import * as threads from "./threads";
+
+const conversation = signal<Conversation | null>(null);
+
+function App() {
+  const { thread, showsRuns, run } = place.value;
+  const open = conversation.value;
+  useEffect(() => show(thread), [thread]);
+  const view = !thread ? "at-list" : showsRuns ? "at-runs" : "at-chat";
+  return (
+    <>
+      <div class={`page ${view}`}>
+        <Sidebar />
+        <main>
+          {open && open.id === thread ? (
+            <>
+              <ChatHeader conversation={open} />
+              <Chat key={open.id} conversation={open} found={foundMessage.value} />
+            </>
+          ) : (
+            <>
+              <header class="top only-narrow">
+                <a class="back" href="#/" aria-label="All threads">
+                  ←
+                </a>
+              </header>
+              {(!thread || thread === "new") && <NewChat />}
+            </>
+          )}
+        </main>
+        {showsRuns && open && open.id === thread && <RunView conversation={open} runId={run} />}
+      </div>
+      <AssistantForm />
+      <KeyQuestion onKey={start} />
+      <Notices />
+    </>
+  );
+}
+
+/** Opens a thread, and lets go of the one before. */
+function show(thread: string): void {
+  const before = conversation.value;
+  if (before?.id === thread) return;
+  before?.close();
+  conversation.value = null;
+  document.title = "Threadkeep";
+  if (!thread || thread === "new") return;
+  const opened = new Conversation(thread);
+  conversation.value = opened;
+  opened
+    .open()
+    .then(() => answerIfPending(opened))
+    .catch(complain);
+}
+
+/** Loads what the page needs; also after a key was given. */
+function start(): void {
+  threads.finishDeletions();
+  void threads.load();
+  loadAssistants().catch((error: unknown) => {
+    // For want of a key there is a question already.
+    if (!(error instanceof ApiError && error.status === 401)) complain(error);
+  });
+  const { thread } = place.value;
+  conversation.value?.close();
+  conversation.value = null;
+  show(thread);
+  void learnAbilities();
+}
+
+// Others may have done something while nobody looked.
+function lookAgain(): void {
+  if (document.hidden) return;
+  void threads.loadNewer();
+  void conversation.value?.refresh();
+}
+
+addEventListener("focus", lookAgain);
+document.addEventListener("visibilitychange", lookAgain);
+
+addEventListener("keydown", (event) => {
+  const isCommand = event.ctrlKey || event.metaKey;
+  if (document.querySelector("dialog[open]")) return;
+  if (isCommand && !event.shiftKey && event.key.toLowerCase() === "k") {
+    if (!document.getElementById("search")?.checkVisibility()) go("");
+    requestAnimationFrame(() => document.getElementById("search")?.focus());
+  } else if (isCommand && event.shiftKey && event.key.toLowerCase() === "o") go("new");
+  else if (event.key === "Escape" && !event.defaultPrevented && conversation.value?.heldBy) {
+    if ((event.target as Element).closest(".editor, .menu, .top input, .search")) return;
+    void conversation.value.cancel();
+  } else return;
+  event.preventDefault();
+});
+
+applyScheme();
+render(<App />, document.getElementById("app")!);
+start();
