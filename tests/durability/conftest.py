@@ -283,6 +283,12 @@ def kill_cluster(cluster, eventually):
 
 
 @pytest.fixture
+def cluster_stored(cluster):
+    """The database of that PostgreSQL."""
+    return PostgresDatabase(cluster.get_uri())
+
+
+@pytest.fixture
 def assert_sound():
     """Asserts what can be said about a database file."""
     return lambda db: SqliteFile(db).assert_sound()
@@ -309,3 +315,10 @@ def small_disk(tmp_path):
     finally:
         # Lazily: whatever still has a file open there loses it when it ends.
         subprocess.run([*as_root, "umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def small_stored(small_disk):
+    """A database file on that disk."""
+    folder, _ = small_disk
+    return SqliteFile(folder / "threadkeep.db")

@@ -20,7 +20,8 @@ from threadkeep.settings import Settings
 
 AT_ONCE = 64
 RUNS = 200
-ROUNDS = 4
+ROUNDS = 3
+RUNS_A_ROUND = 80
 # What some hundred short runs may leave behind in buffers and caches.
 GROWTH_BYTES_MAX = 24 * 1024**2
 
@@ -185,7 +186,7 @@ def test_short_runs_and_abandoned_streams_leave_nothing_behind(api, server, even
     sizes = []
     with ThreadPoolExecutor(16) as pool:
         for _ in range(ROUNDS):
-            list(pool.map(run, range(125)))
+            list(pool.map(run, range(RUNS_A_ROUND)))
             eventually(lambda: server.run(at_work()) == (0, 0, 0))
             gc.collect()
             sizes.append(psutil.Process().memory_info().rss)

@@ -32,7 +32,7 @@ from threadkeep.worker import Worker
 LEASE_S, LIFETIME_S, ATTEMPTS_MAX = 10, 60, 2
 THREADS = 2
 STEPS = 60
-EXAMPLES = {"sqlite": 60, "postgres": 15}
+EXAMPLES = {"sqlite": 25, "postgres": 25}
 STATUS_EVENT = re.compile(r"^event: thread\.run\.(\w+)$", re.MULTILINE)
 same = lambda text: Query("test", text, text)  # noqa: E731
 find_thread = same("select active_run_id from threads where thread_id = :thread_id")
