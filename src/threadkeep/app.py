@@ -14,10 +14,12 @@ from threadkeep.errors import APIError
 from threadkeep.events import EventLog
 from threadkeep.http.api import Api
 from threadkeep.http.auth import Authenticator
+from threadkeep.http.metrics_page import MetricsPage
 from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
 from threadkeep.logs import RequestLog
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
 from threadkeep.upstream import Upstreams
@@ -47,7 +49,8 @@ class Threadkeep:
         self._new_id = new_id or IdSource(clock)
         self.store = store.create_store(settings, serving=True)
         is_shared = store.is_shared(settings)
-        self.events = EventLog(self.store, is_shared=is_shared)
+        self.metrics = Metrics()
+        self.events = EventLog(self.store, is_shared=is_shared, metrics=self.metrics)
         self.upstreams = Upstreams(settings, self._new_id)
         self.worker: Worker | NoWorker = NoWorker()
         if settings.worker:
@@ -55,8 +58,9 @@ class Threadkeep:
         self.authenticator = Authenticator(settings, self.store, self.context_of)
         self._request_log = RequestLog(as_json=settings.log_json) if settings.request_log else None
         proxies = TrustedProxies(settings.forwarded_allow_ips)
-        site = Site(self.store.ping, proxies)
-        self.api = Api(settings, self.authenticator, self._request_log, proxies, site.answer)
+        self.metrics_page = MetricsPage(self.context_of(""), self.authenticator)
+        site = Site(self.store.ping, proxies, self.metrics_page)
+        self.api = Api(settings, self.authenticator, self._request_log, self.metrics, proxies, site.answer)
 
     def context_of(self, project_id: str) -> Context:
         """What operations get for a caller of that project."""
@@ -69,6 +73,7 @@ class Threadkeep:
             self.events,
             self.upstreams,
             self.worker,
+            self.metrics,
         )
 
     @asynccontextmanager

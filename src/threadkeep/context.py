@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from threadkeep.events import EventLog
 from threadkeep.ids import IdSource
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
 from threadkeep.upstream import Upstreams
@@ -16,6 +17,10 @@ from threadkeep.upstream import Upstreams
 
 class Worker(Protocol):
     """Who carries out runs on this process, as operations see it. A process that carries out none has one too."""
+
+    @property
+    def running(self) -> int:
+        """How many runs are carried out now."""
 
     def take_slot(self) -> bool:
         """Reserves room for one more run; False when there is none."""
@@ -35,6 +40,8 @@ class Worker(Protocol):
 
 class NoWorker:
     """Stands where a process carries out no runs."""
+
+    running = 0
 
     def take_slot(self) -> bool:
         """There is none."""
@@ -66,6 +73,7 @@ class Context:
     events: EventLog
     upstreams: Upstreams
     worker: Worker
+    metrics: Metrics
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""
@@ -80,5 +88,6 @@ def outside_a_server(store: Store, settings: Settings, project_id: str) -> Conte
     """For commands: nobody follows anything here, and no run is carried out."""
     new_id = IdSource(time.time)
     upstreams = Upstreams(settings, new_id)
-    events = EventLog(store, is_shared=False)
-    return Context(store, settings, project_id, time.time, new_id, events, upstreams, NoWorker())
+    metrics = Metrics()
+    events = EventLog(store, is_shared=False, metrics=metrics)
+    return Context(store, settings, project_id, time.time, new_id, events, upstreams, NoWorker(), metrics)

@@ -6,6 +6,7 @@ What comes while a write is under way goes with the next one. Nobody is told of 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from threadkeep import events, lifecycle
@@ -30,6 +31,8 @@ class RunLog:
         self._last_seq = last_seq
         self._characters_left = ctx.settings.run_events_characters_max - characters
         self._pending: list[Event] = []
+        # When the oldest of them came.
+        self._added_at = 0.0
         self._is_wanted = asyncio.Event()
         # One write at a time, so that events keep their order.
         self._writing = asyncio.Lock()
@@ -41,6 +44,8 @@ class RunLog:
             raise self._failure
         if self._characters_left < 0:
             raise LogTooLongError
+        if not self._pending:
+            self._added_at = time.perf_counter()
         self._pending.append(event)
         self._is_wanted.set()
 
@@ -70,19 +75,23 @@ class RunLog:
             if self._failure:
                 raise self._failure
             added, self._pending = self._pending, []
-            self._take(await self._ctx.store.write(under_fence))
+            added_at = self._added_at if added else None
+            self._take(await self._ctx.store.write(under_fence), added_at)
 
     async def _flush(self) -> None:
         if not self._pending:
             return
         added, self._pending = self._pending, []
+        added_at = self._added_at
         entry = events.entry(self._last_seq + 1, added)
         insertion = events.fenced_insertion(self._thread_id, self._run_id, entry, self._fence)
         if not await self._ctx.store.run_all([insertion], is_patient=True):
             raise FenceLostError
-        self._take(entry)
+        self._take(entry, added_at)
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: Entry, added_at: float | None) -> None:
+        if added_at is not None:
+            self._ctx.metrics.log_lag.add(time.perf_counter() - added_at)
         self._last_seq = entry.last_seq
         self._characters_left -= len(entry.frames)
         self._ctx.events.publish(self._thread_id, self._run_id, entry)

@@ -43,6 +43,7 @@ USER_MESSAGE_WITHIN = 100
 # What a client is told to wait before it asks again, and the SDKs' helpers, whose requests are held back anyway.
 POLL_AFTER_MS = 500
 POLL_HELPER_AFTER_MS = 20
+UNFINISHED = lifecycle.ACTIVE
 NOT_UPDATED_WHILE = frozenset({"queued", "in_progress", "cancelling"})
 TokenLimit = Annotated[int, Meta(ge=1)]
 
@@ -119,6 +120,14 @@ class ToolOutputsParams(Struct, kw_only=True):
 
     tool_outputs: list[ToolOutput]
     stream: bool | None = None
+
+
+class Backlog(Struct):
+    """The unfinished runs of the whole database, and those that wait for somebody to look at them."""
+
+    unfinished: dict[str, int]
+    due: int
+    oldest_due_s: float
 
 
 class _Begun(Struct):
@@ -295,6 +304,14 @@ async def submit_tool_outputs(
         ctx.worker.ring()
         raise _not_awaited("expired")
     return _set_off(ctx, begun, streams=bool(params.stream))
+
+
+def backlog(tx: Transaction, ctx: Context) -> Backlog:
+    """What there is to do, in all projects."""
+    due, oldest_ms = tx.one(sql.measure_due_runs, now_ms=ctx.now_ms()) or (0, None)
+    # One that was handed over is due since the beginning of time.
+    oldest_due_s = (ctx.now_ms() - oldest_ms) / 1000 if oldest_ms else 0.0
+    return Backlog(dict(tx.all(sql.count_runs_by_status)), due, oldest_due_s)
 
 
 async def _with_slot(ctx: Context, unit: Callable[..., T]) -> T:

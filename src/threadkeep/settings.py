@@ -26,7 +26,7 @@ from threadkeep.errors import StartupError
 from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
-ZERO_MEANS_SOMETHING = {"port", "postgres_statements_cached", "upstream_retries"}
+ZERO_MEANS_SOMETHING = {"port", "metrics_port", "postgres_statements_cached", "upstream_retries"}
 PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
@@ -66,6 +66,15 @@ class Settings:
     )
     request_log: bool = _setting(True, "Log a line for each request.")
     log_json: bool = _setting(False, "Log one JSON object a line.")
+    metrics: bool = _setting(True, "Answer `/metrics`, for Prometheus: on loopback, and to whoever has `metrics_key`.")
+    metrics_key: str = _setting(
+        "",
+        "The key that `/metrics` wants, as a bearer token. Without it, only programs on this machine are answered.",
+        secret=True,
+    )
+    metrics_port: int = _setting(
+        0, "Port for `/metrics` alone, on the same host; process number n of several takes this port plus n. 0: none."
+    )
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
     bodies_bytes_max: int = _setting(256 * 1024 * 1024, "Largest sum of the request bodies in memory at one moment.")
     head_bytes_max: int = _setting(64 * 1024, "Largest request head (request line and headers).")
@@ -197,7 +206,7 @@ class Described:
         return self._in_range(value, source) if self.type in (int, float) else value
 
     def _in_range(self, number: float, source: str) -> float:
-        maximum = PORT_MAX if self.name == "port" else math.inf
+        maximum = PORT_MAX if self.name in ("port", "metrics_port") else math.inf
         positive = number > 0 or (number == 0 and self.name in ZERO_MEANS_SOMETHING)
         if not (positive and number <= maximum and number != math.inf):
             raise StartupError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")

@@ -119,6 +119,7 @@ class Worker:
         try:
             await self._until_it_rests(execution, run_id)
         except FenceLostError:
+            self._ctx.metrics.lost += 1
             log.info("%s is no longer ours", run_id)
         except APIError as error:
             # Its lease ends, and then somebody takes it over.
@@ -195,6 +196,8 @@ class Worker:
                 self._free_slots += 1
         ctx.events.publish(thread_id, run_id, *(entries or ()))
         if claimed:
+            if not any(entry.status for entry in entries or ()):
+                ctx.metrics.take_overs[claimed.attempt] += 1
             self.start(claimed)
         return entries is not None
 

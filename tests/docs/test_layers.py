@@ -22,6 +22,7 @@ LAYER_OF = {
     "settings": GROUND,
     "upstream_settings": GROUND,
     "logs": GROUND,
+    "metrics": GROUND,
     "store": STORE,
     "http": HTTP,
     "app": TOP,

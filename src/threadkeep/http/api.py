@@ -23,6 +23,7 @@ from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.routes import ROUTES, RouteTable
 from threadkeep.http.sink import Sink
 from threadkeep.logs import RequestLog
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.streaming import EventStream
 
@@ -40,6 +41,7 @@ class Api:
         settings: Settings,
         authenticator: Authenticator,
         request_log: RequestLog | None,
+        metrics: Metrics,
         proxies: TrustedProxies,
         site: Callable[[Request], Awaitable[Answer]],
         routes: tuple[Route, ...] = ROUTES,
@@ -47,6 +49,7 @@ class Api:
         self._settings = settings
         self._authenticator = authenticator
         self._request_log = request_log
+        self._metrics = metrics
         self._site = site
         self._proxies = proxies
         self._routes = RouteTable(routes, strict=settings.strict)
@@ -106,7 +109,7 @@ class Api:
         try:
             await send(sink)
         finally:
-            self._log(request, status)
+            self._log(request, status, is_stream=True)
 
     def _refuse_method(self, request: Request, methods: Mapping[str, Endpoint]) -> Answer:
         allow = (b"allow", ", ".join(methods).encode())
@@ -120,11 +123,13 @@ class Api:
             request.route = request.path
         return answer
 
-    def _log(self, request: Request, status: int) -> None:
+    def _log(self, request: Request, status: int, *, is_stream: bool = False) -> None:
         """Notes the finished request. The route, not the path: ids are not for logs of strangers."""
+        duration_s = time.perf_counter() - request.started
+        note = self._metrics.stream if is_stream else self._metrics.request
+        note((request.method, request.route, status), duration_s)
         if self._request_log is None:
             return
-        duration_ms = (time.perf_counter() - request.started) * 1000
         client = self._proxies.client_of(request) or "-"
         self._request_log.add(
             (
@@ -134,7 +139,7 @@ class Api:
                 request.method,
                 request.route,
                 status,
-                duration_ms,
+                duration_s * 1000,
                 client,
             )
         )

@@ -84,7 +84,7 @@ class Authenticator:
                 self._contexts_of_headers[header] = context
             return context
         if self.is_open:
-            self._refuse_outsiders(headers)
+            self.refuse_outsiders(headers)
             return self._default
         if not key:
             raise AuthenticationError(
@@ -107,7 +107,7 @@ class Authenticator:
             if time.monotonic() - self._looked_at >= LOOK_AGAIN_AFTER_S:
                 await self.look()
 
-    def _refuse_outsiders(self, headers: Headers) -> None:
+    def refuse_outsiders(self, headers: Headers) -> None:
         """What a server without a key must refuse: other names, web pages of other origins, proxied requests."""
         if not PROXY_HEADERS.isdisjoint(headers):
             raise PermissionDeniedError(

@@ -66,6 +66,11 @@ class Route:
     model: str
     context_tokens: int
 
+    @property
+    def name(self) -> str:
+        """The server's, as the settings call it."""
+        return self.server.settings.name if self.server else "built-in"
+
 
 class Upstreams:
     """All model servers of one process."""
