@@ -1,4 +1,5 @@
-"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings | get`.
+"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings |
+doctor | get`.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -9,6 +10,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import logging
 import os
 import sys
 import time
@@ -69,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
     shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
     shown.add_argument("--json", action="store_true", help="for programs")
+    doctor = _command(commands, "doctor", _doctor, "look at all that a server needs, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="for programs")
     get = _command(commands, "get", _get, "answer one GET request without a server")
     get.add_argument("path", help="such as /v1/threads?limit=5")
     get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to look at")
@@ -237,6 +241,23 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
     for setting in table():
         shown = setting.spell(values[setting.name]) or "-"
         print(f"{setting.name:28}{shown:44}{sources[setting.name]}")
+
+
+def _doctor(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    from threadkeep import doctor  # noqa: PLC0415 - the other commands do not pay for it
+
+    # What is found is told in the findings.
+    logging.disable()
+    found = asyncio.run(doctor.examine(settings))
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+    else:
+        for finding in found:
+            print(f"{finding.level:9}{finding.check:17}{finding.message}")
+            if finding.hint:
+                print(f"{'':26}-> {finding.hint}")
+    if any(finding.level == "problem" for finding in found):
+        sys.exit(1)
 
 
 def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -29,6 +29,7 @@ LAYER_OF = {
     "processes": TOP,
     "server": TOP,
     "cli": TOP,
+    "doctor": TOP,
     "testing": TOP,
     "__init__": TOP,
     "__main__": TOP,
