@@ -62,8 +62,8 @@ class Threadkeep:
         site = Site(self.store.ping, proxies, self.metrics_page)
         self.api = Api(settings, self.authenticator, self._request_log, self.metrics, proxies, site.answer)
 
-    def context_of(self, project_id: str) -> Context:
-        """What operations get for a caller of that project."""
+    def context_of(self, project_id: str, key_id: str = "") -> Context:
+        """What operations get for a caller of that project, with that key."""
         return Context(
             self.store,
             self.settings,
@@ -74,6 +74,7 @@ class Threadkeep:
             self.upstreams,
             self.worker,
             self.metrics,
+            key_id,
         )
 
     @asynccontextmanager

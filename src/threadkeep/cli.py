@@ -1,5 +1,5 @@
 """The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings |
-doctor | get`.
+usage | doctor | get`.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -15,10 +15,11 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, context, projects, threads
+from threadkeep import __version__, context, projects, threads, usage
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
@@ -28,6 +29,8 @@ from threadkeep.store.interface import Store, Transaction
 from threadkeep.streaming import EventStream
 
 T = TypeVar("T")
+# So many days back `usage` looks.
+USAGE_DAYS = 30
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
     shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
     shown.add_argument("--json", action="store_true", help="for programs")
+    _add_usage(_command(commands, "usage", _usage, "show the tokens that finished runs used"))
     doctor = _command(commands, "doctor", _doctor, "look at all that a server needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
     get = _command(commands, "get", _get, "answer one GET request without a server")
@@ -137,6 +141,26 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--json", action="store_true", help="for programs")
     revoke = _command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
     revoke.add_argument("key_id")
+
+
+def _add_usage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="first day, as 2026-09-01; 30 days ago")
+    parser.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="last day; today. Days are UTC")
+    parser.add_argument(
+        "--by",
+        type=_dimensions,
+        default="day,project,assistant",
+        metavar="WHAT",
+        help=f"what to divide by, separated by commas, any of: {' '.join(usage.DIMENSIONS)}",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _dimensions(text: str) -> list[usage.Dimension]:
+    found = [name for word in text.split(",") for name in usage.DIMENSIONS if name == word.strip()]
+    if len(found) != len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: {' '.join(usage.DIMENSIONS)}")
+    return found
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, str]:
@@ -241,6 +265,23 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
     for setting in table():
         shown = setting.spell(values[setting.name]) or "-"
         print(f"{setting.name:28}{shown:44}{sources[setting.name]}")
+
+
+def _usage(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    by = arguments.by
+    last = arguments.until or usage.today()
+    first = arguments.since or last - timedelta(days=USAGE_DAYS)
+    rows = _with_store(settings, lambda store: usage.report(store, first, last, by), must_exist=True)
+    counts = ("runs", "prompt_tokens", "cached_tokens", "completion_tokens")
+    if arguments.json:
+        print(json.dumps([{name: getattr(row, name) for name in (*by, *counts)} for row in rows], indent=2))
+        return
+    table = [[*by, *counts], *([str(getattr(row, name) or "-") for name in (*by, *counts)] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        words = [word.ljust(width) for word, width in zip(line[: len(by)], widths, strict=False)]
+        numbers = [word.rjust(width) for word, width in zip(line[len(by) :], widths[len(by) :], strict=True)]
+        print("  ".join([*words, *numbers]))
 
 
 def _doctor(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

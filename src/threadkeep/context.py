@@ -74,6 +74,8 @@ class Context:
     upstreams: Upstreams
     worker: Worker
     metrics: Metrics
+    # The caller's key, where it is one of the database.
+    key_id: str = ""
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""

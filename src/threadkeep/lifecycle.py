@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import drafts, events, messages, run_steps
+from threadkeep import drafts, events, messages, run_steps, usage
 from threadkeep.context import Context
 from threadkeep.events import Entry, Event
 from threadkeep.messages import IncompleteDetails, Message, Part
@@ -148,6 +148,8 @@ class Plan(Struct, kw_only=True, omit_defaults=True):
     own_to: int = 0
     spent: Usage = msgspec.field(default_factory=Usage)
     turn: Usage | None = None
+    # The key that made it, if it is one of the database.
+    key_id: str = ""
     # Its owner stopped in good order: the next one is not a further attempt.
     is_handed_over: bool = False
 
@@ -283,12 +285,12 @@ def claim(tx: Transaction, ctx: Context, held: HeldRun) -> Entry:
 
 
 def request_action(
-    tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], usage: Usage, before: list[Event]
+    tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], used: Usage, before: list[Event]
 ) -> Entry:
     """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
     awaited = [AwaitedCall(call.id, AwaitedFunction(call.function.name, call.function.arguments)) for call in calls]
     enter(held.run, "requires_action", ctx.now(), action=RequiredAction(SubmitToolOutputs(awaited)))
-    held.plan.turn = usage
+    held.plan.turn = used
     assert held.run.expires_at is not None
     return _change_hands(tx, held, held.run.expires_at * 1000, before)
 
@@ -351,6 +353,8 @@ def end(
     # From now on `wake_at` is when the events may go.
     appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
     _release(tx, held)
+    spent = held.plan.spent
+    tx.run_all([usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, ctx.now(), spent)])
     return appended
 
 

@@ -46,10 +46,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class UsableKeys:
-    """What a server needs to know of the keys: the project of each hash. `any_ever`: whether one was ever made."""
+    """What a server needs to know of the keys: project and id of each hash. `any_ever`: whether one was ever made."""
 
     revision: int
     project_of_hash: dict[str, str]
+    key_id_of_hash: dict[str, str]
     any_ever: bool
 
 
@@ -157,8 +158,10 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
         revision = int(row[0]) if row else 0
         if known is not None and known.revision == revision:
             return known
-        project_of_hash: dict[str, str] = dict(tx.all(sql.list_usable_keys))
-        return UsableKeys(revision, project_of_hash, tx.one(sql.find_any_key) is not None)
+        rows = tx.all(sql.list_usable_keys)
+        project_of_hash = {hashed: project_id for hashed, project_id, _ in rows}
+        key_id_of_hash = {hashed: key_id for hashed, _, key_id in rows}
+        return UsableKeys(revision, project_of_hash, key_id_of_hash, tx.one(sql.find_any_key) is not None)
 
     return await store.read(unit)
 

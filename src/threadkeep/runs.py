@@ -161,7 +161,7 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
         run.instructions = "\n".join(filter(None, (run.instructions, params.additional_instructions))) or None
         _require_something_to_say(tx, run)
         end = lifecycle.message_end(tx, thread_id)
-        plan = Plan(context_to=end, own_from=before + 1 if added else 0, own_to=end if added else 0)
+        plan = Plan(context_to=end, own_from=before + 1 if added else 0, own_to=end if added else 0, key_id=ctx.key_id)
         begun = _begin(tx, ctx, run, plan, claims=has_slot and not waits, waits=waits)
         begun.cancelled = cancelled
         return begun
@@ -185,7 +185,7 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
             run.tool_resources = msgspec.to_builtins(params.tool_resources)
         _require_something_to_say(tx, run)
         told = [("thread.created", made.body)]
-        return _begin(tx, ctx, run, Plan(context_to=made.messages), claims=has_slot, before=told)
+        return _begin(tx, ctx, run, Plan(context_to=made.messages, key_id=ctx.key_id), claims=has_slot, before=told)
 
     return _set_off(ctx, await _with_slot(ctx, unit), streams=bool(params.stream))
 

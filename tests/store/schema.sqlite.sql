@@ -22,6 +22,8 @@ CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
 
 CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
 
+CREATE INDEX usage_by_day on usage (day);
+
 CREATE TABLE api_keys (
     key_id text primary key,
     project_id text not null,
@@ -137,6 +139,19 @@ CREATE TABLE threads (
     shape bigint not null,
     body text not null
 , active_run_id text) without rowid;
+
+CREATE TABLE usage (
+    project_id text not null,
+    day bigint not null,
+    key_id text not null,
+    assistant_id text not null,
+    slot bigint not null,
+    runs bigint not null,
+    prompt_tokens bigint not null,
+    cached_tokens bigint not null,
+    completion_tokens bigint not null,
+    primary key (project_id, day, key_id, assistant_id, slot)
+) without rowid;
 
 CREATE UNIQUE INDEX assistants_by_seq on assistants (project_id, seq);
 

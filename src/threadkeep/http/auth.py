@@ -34,7 +34,7 @@ Headers = Mapping[bytes, bytes]
 class Authenticator:
     """Holds the usable keys, and a ready context for each project."""
 
-    def __init__(self, settings: Settings, store: Store, context_of: Callable[[str], Context]) -> None:
+    def __init__(self, settings: Settings, store: Store, context_of: Callable[..., Context]) -> None:
         self._settings = settings
         self._store = store
         self._context_of = context_of
@@ -131,7 +131,10 @@ class Authenticator:
 
     def _take(self, keys: UsableKeys) -> None:
         self._keys = keys
-        contexts = {bytes.fromhex(key): self._context_of(project) for key, project in keys.project_of_hash.items()}
+        contexts = {
+            bytes.fromhex(hashed): self._context_of(project_id, keys.key_id_of_hash[hashed])
+            for hashed, project_id in keys.project_of_hash.items()
+        }
         if self._settings.api_key:
             contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
         self._contexts = contexts

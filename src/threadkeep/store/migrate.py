@@ -33,7 +33,7 @@ THREAD_FAMILY = (
     "run_events",
 )
 # Small, read by every process and seldom written: a copy on every machine.
-SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations", "assistants", "idempotency_keys")
+SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations", "assistants", "idempotency_keys", "usage")
 
 
 @dataclass(frozen=True, slots=True)
