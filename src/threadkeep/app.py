@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from threadkeep import store, threads
@@ -18,6 +18,7 @@ from threadkeep.http.metrics_page import MetricsPage
 from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
+from threadkeep.limits import Limiter, Limits
 from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
@@ -55,6 +56,7 @@ class Threadkeep:
         self.worker: Worker | NoWorker = NoWorker()
         if settings.worker:
             self.worker = Worker(self.context_of, settings.runs_max, is_shared=is_shared)
+        self._limiter = Limiter(settings, self.store, clock, is_shared=is_shared)
         self.authenticator = Authenticator(settings, self.store, self.context_of)
         self._request_log = RequestLog(as_json=settings.log_json) if settings.request_log else None
         proxies = TrustedProxies(settings.forwarded_allow_ips)
@@ -62,8 +64,8 @@ class Threadkeep:
         site = Site(self.store.ping, proxies, self.metrics_page)
         self.api = Api(settings, self.authenticator, self._request_log, self.metrics, proxies, site.answer)
 
-    def context_of(self, project_id: str, key_id: str = "") -> Context:
-        """What operations get for a caller of that project, with that key."""
+    def context_of(self, project_id: str, key_id: str = "", limits: Mapping[str, Limits] | None = None) -> Context:
+        """What operations get for a caller of that project, with that key. Without `limits` there are none."""
         return Context(
             self.store,
             self.settings,
@@ -75,6 +77,7 @@ class Threadkeep:
             self.worker,
             self.metrics,
             key_id,
+            None if limits is None else self._limiter.quota(project_id, key_id, limits),
         )
 
     @asynccontextmanager

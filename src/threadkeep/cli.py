@@ -19,18 +19,22 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, context, projects, threads, usage
+import msgspec
+
+from threadkeep import __version__, context, limits, projects, threads, usage
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
+from threadkeep.limits import Limits
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
-from threadkeep.store.interface import Store, Transaction
+from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
 from threadkeep.streaming import EventStream
 
 T = TypeVar("T")
 # So many days back `usage` looks.
 USAGE_DAYS = 30
+LIMIT_WORDS = {"none": 0, "default": -1}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -127,6 +131,7 @@ def _add_projects(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="action", required=True)
     create = _command(actions, "create", _projects_create, "make a project")
     create.add_argument("name")
+    _add_limits(_command(actions, "limits", _projects_limits, "show what a project may use, or say it"), "name")
     listed = _command(actions, "list", _projects_list, "list the projects")
     listed.add_argument("--json", action="store_true", help="for programs")
 
@@ -137,10 +142,31 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project it opens")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--json", action="store_true", help="for programs")
+    _add_limits(_command(actions, "limits", _keys_limits, "show what a key may use, or say it"), "key_id")
     listed = _command(actions, "list", _keys_list, "list the keys, without their secrets")
     listed.add_argument("--json", action="store_true", help="for programs")
     revoke = _command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
     revoke.add_argument("key_id")
+
+
+def _add_limits(parser: argparse.ArgumentParser, subject: str) -> None:
+    parser.add_argument(subject)
+    for name, what in (
+        ("requests-per-minute", "most requests a minute"),
+        ("runs", "most unfinished runs"),
+        ("tokens-per-day", "most tokens a day, in UTC"),
+    ):
+        parser.add_argument(f"--{name}", type=_limit, metavar="N", help=f"{what}; `none`, or `default` for the setting")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _limit(text: str) -> int:
+    """The number of a limit; 0 for none, -1 for the default."""
+    if text in LIMIT_WORDS:
+        return LIMIT_WORDS[text]
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= BIGINT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number above zero nor `none` or `default`")
+    return int(text)
 
 
 def _add_usage(parser: argparse.ArgumentParser) -> None:
@@ -223,6 +249,44 @@ def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[
 def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     found = _with_store(settings, projects.list_, must_exist=True)
     _print_rows(arguments, found, lambda p: f"{p.project_id}  {_date(p.created_at)}  {p.name}", "projects")
+
+
+def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> Limits:
+        project = await projects.find(store, arguments.name)
+        return await _change_limits(store, project.project_id, arguments)
+
+    said = _with_store(settings, work, must_exist=True)
+    _print_limits(arguments, said, limits.of_project(settings))
+
+
+def _keys_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> Limits:
+        await projects.require_key(store, arguments.key_id)
+        return await _change_limits(store, arguments.key_id, arguments)
+
+    _print_limits(arguments, _with_store(settings, work, must_exist=True), limits.of_key(settings))
+
+
+async def _change_limits(store: Store, subject: str, arguments: argparse.Namespace) -> Limits:
+    """What was said of a project or key, after what the command says."""
+    said = await limits.find(store, subject)
+    given = {name: getattr(arguments, name) for name in Limits.__struct_fields__}
+    changes = {name: None if value < 0 else value for name, value in given.items() if value is not None}
+    if changes:
+        said = msgspec.structs.replace(said, **changes)
+        await projects.set_limits(store, subject, said)
+    return said
+
+
+def _print_limits(arguments: argparse.Namespace, said: Limits, default: Limits) -> None:
+    chosen = said.over(default)
+    if arguments.json:
+        print(json.dumps({name: getattr(chosen, name) or None for name in Limits.__struct_fields__}))
+        return
+    for name in Limits.__struct_fields__:
+        source = "" if getattr(said, name) is not None else "  (default)"
+        print(f"{name.replace('_', ' '):22}{getattr(chosen, name) or 'none'}{source}")
 
 
 def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from threadkeep.events import EventLog
 from threadkeep.ids import IdSource
+from threadkeep.limits import Quota
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
@@ -76,6 +77,8 @@ class Context:
     metrics: Metrics
     # The caller's key, where it is one of the database.
     key_id: str = ""
+    # What the caller may use, where there are limits.
+    quota: Quota | None = None
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""

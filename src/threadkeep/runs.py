@@ -426,8 +426,11 @@ def _require_something_to_say(tx: Transaction, run: Run) -> None:
 def _require_capacity(tx: Transaction, ctx: Context, *, claims: bool) -> None:
     """Raises `RateLimitError` when the project has too many runs, or the server has too many that wait."""
     maximum = ctx.settings.project_runs_max
+    if ctx.quota is not None:
+        ctx.quota.require_room(tx)
+        maximum = ctx.quota.project_runs_max
     row = tx.one(sql.count_unfinished_runs, project_id=ctx.project_id, limit=maximum)
-    if row and row[0] >= maximum:
+    if maximum and row and row[0] >= maximum:
         raise RateLimitError(f"This project has {maximum} unfinished runs, the most it can have. Try again later.")
     if claims:
         return

@@ -26,7 +26,17 @@ from threadkeep.errors import StartupError
 from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
-ZERO_MEANS_SOMETHING = {"port", "metrics_port", "postgres_statements_cached", "upstream_retries"}
+ZERO_MEANS_SOMETHING = {
+    "port",
+    "metrics_port",
+    "postgres_statements_cached",
+    "upstream_retries",
+    "project_requests_per_minute_max",
+    "project_tokens_per_day_max",
+    "key_requests_per_minute_max",
+    "key_runs_max",
+    "key_tokens_per_day_max",
+}
 PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
@@ -101,6 +111,15 @@ class Settings:
     runs_max: int = _setting(256, "Most runs that one process carries out at one moment; others wait.")
     runs_waiting_max: int = _setting(1000, "Most runs that may wait; more are answered with 429.")
     project_runs_max: int = _setting(1000, "Most unfinished runs of one project; more are answered with 429.")
+    project_requests_per_minute_max: int = _setting(
+        0, "Most requests a minute of a project of which `threadkeep projects limits` says nothing; 0: no limit."
+    )
+    project_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a project; 0: no limit.")
+    key_requests_per_minute_max: int = _setting(
+        0, "Most requests a minute of a key of which `threadkeep keys limits` says nothing; 0: no limit."
+    )
+    key_runs_max: int = _setting(0, "Most unfinished runs of such a key; 0: no limit.")
+    key_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a key; 0: no limit.")
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
     run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
     run_attempts_max: int = _setting(3, "Times a run is carried out by processes that die over it; then it fails.")

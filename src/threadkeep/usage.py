@@ -9,13 +9,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
-from threadkeep.run_steps import Usage
 from threadkeep.store import queries
 from threadkeep.store.interface import Change, Store, Transaction
+
+if TYPE_CHECKING:
+    from threadkeep.run_steps import Usage
 
 sql = queries.load("usage")
 

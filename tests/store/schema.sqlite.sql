@@ -59,6 +59,20 @@ CREATE TABLE idempotency_keys (
     primary key (project_id, key)
 );
 
+CREATE TABLE limit_windows (
+    subject text primary key,
+    window_at bigint not null,
+    taken bigint not null,
+    granted bigint not null
+);
+
+CREATE TABLE limits (
+    subject text primary key,
+    requests_per_minute bigint,
+    runs bigint,
+    tokens_per_day bigint
+);
+
 CREATE TABLE messages (
     thread_id text not null,
     seq bigint not null,

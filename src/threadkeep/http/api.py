@@ -92,6 +92,8 @@ class Api:
         request.route = endpoint.route.path
         ctx = await self._authenticator.authenticate(request.headers)
         request.project_id = ctx.project_id
+        if ctx.quota is not None:
+            await ctx.quota.spend_request()
         v1 = endpoint.route.beta and dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
         body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
@@ -100,7 +102,9 @@ class Api:
             self._bodies.release(body)
         if isinstance(result, EventStream):
             heartbeat_s = self._settings.stream_heartbeat_s
-            return streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+            result = streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+        if ctx.quota is not None:
+            result = msgspec.structs.replace(result, headers=(*result.headers, *ctx.quota.headers()))
         return result
 
     async def _stream(self, request: Request, send: Stream, sink: Sink) -> None:

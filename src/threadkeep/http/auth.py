@@ -48,7 +48,7 @@ class Authenticator:
     async def start(self, now: int) -> None:
         """Reads the keys and begins to watch them."""
         default = await projects.ensure_default(self._store, now)
-        self._default = self._context_of(default.project_id)
+        self._default_project_id = default.project_id
         if self._settings.api_key:
             await projects.require_not_known(self._store, self._settings.api_key)
         self._take(await projects.usable_keys(self._store))
@@ -131,8 +131,9 @@ class Authenticator:
 
     def _take(self, keys: UsableKeys) -> None:
         self._keys = keys
+        self._default = self._context_of(self._default_project_id, "", keys.limits)
         contexts = {
-            bytes.fromhex(hashed): self._context_of(project_id, keys.key_id_of_hash[hashed])
+            bytes.fromhex(hashed): self._context_of(project_id, keys.key_id_of_hash[hashed], keys.limits)
             for hashed, project_id in keys.project_of_hash.items()
         }
         if self._settings.api_key:
