@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs bench bench-large lock clean
+.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs transcripts bench bench-large lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,6 +47,9 @@ fix: $(VENV)/.tests-installed ## Format, and mend what can be mended
 
 docs: $(VENV)/.tests-installed ## Rewrite the generated parts of the docs
 	$(BIN)/python docs/generate.py
+
+transcripts: $(VENV)/.tests-installed ## Rewrite the texts that event streams are compared with
+	REWRITE_TRANSCRIPTS=1 $(BIN)/pytest --quiet tests/wire/test_transcripts.py
 
 bench: $(VENV)/.bench-installed ## Measure the server beside others, and write the page (needs wrk; 40 minutes)
 	$(BIN)/python -m bench sqlite postgres --write

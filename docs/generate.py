@@ -190,8 +190,9 @@ def api_page() -> str:
         rows = list(_parameters(document, operation))
         if rows:
             lines += ["", "| parameter | in | type |", "|---|---|---|", *rows]
-        answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-        lines += ["", f"Answers {type_in_words(answer)}."]
+        answers = operation["responses"]["200"]["content"]
+        events = ", or [events](events.md) where they were asked for" if "text/event-stream" in answers else ""
+        lines += ["", f"Answers {type_in_words(answers['application/json']['schema'])}{events}."]
     lines += [
         "",
         "## Without a key",
@@ -211,9 +212,13 @@ def api_page() -> str:
 def _sdk(path: str, operation: dict) -> str:
     if operation["x-ours"]:
         return "*ours*"
-    nouns = [part for part in path.removeprefix("/v1/").split("/") if not part.startswith("{")]
+    verb = operation["operationId"].rpartition(".")[2]
+    if path == "/v1/threads/runs":
+        return "`client.beta.threads.create_and_run`"
+    # The path of an action ends with its verb.
+    nouns = [part for part in path.removeprefix("/v1/").split("/") if not part.startswith("{") and part != verb]
     resource = ".".join(nouns if nouns == ["models"] else ["beta", *nouns])
-    return f"`client.{resource}.{operation['operationId'].rpartition('.')[2]}`"
+    return f"`client.{resource}.{verb}`"
 
 
 def _parameters(document: dict, operation: dict) -> Iterator[str]:

@@ -77,6 +77,21 @@ def servers(postgres, postgres_settings):
         yield find
 
 
+@pytest.fixture(scope="session")
+def model_server():
+    """One scripted model for all; tests use `model`."""
+    with testing.model() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def model(model_server):
+    """A scripted model server that knows nothing of the tests before."""
+    model_server.reset()
+    yield model_server
+    model_server.reset()
+
+
 @pytest.fixture(params=DATABASES)
 def database(request):
     return request.param

@@ -347,6 +347,26 @@ def test_what_came_before_a_cut_was_handed_on(model, ends):
     assert seen == [TextDelta("Half")]
 
 
+def test_what_came_before_a_cut_is_handed_on_to_a_slow_reader_too(model):
+    model.hold(after=2)
+    model.reply(text("Half ", "of it", ends="cut"))
+    settings = Settings(upstreams=(UpstreamSettings(name="test", url=model.base_url),))
+    parts = []
+
+    async def work(upstreams):
+        async for found in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+            parts.extend(found)
+            # Everything else comes while nobody reads.
+            model.release()
+            await asyncio.to_thread(model.requests[0].wait_closed)
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    with pytest.raises(UpstreamError, match="broke off"):
+        with_upstreams(settings, work)
+    assert parts == [TextDelta("Half "), TextDelta("of it")]
+
+
 def test_a_rate_limit_is_named(model):
     model.reply(error(429, retry_after_s=0), error(429, retry_after_s=0))
     assert fault(model) == ("rate_limit_exceeded", "The model server's rate limit is exceeded.")

@@ -1,4 +1,4 @@
-"""Threadkeep: a self-hosted server that speaks OpenAI's Threads API."""
+"""Threadkeep: a self-hosted server that speaks OpenAI's Assistants API."""
 
 from importlib.metadata import version
 

@@ -90,7 +90,7 @@ class Threadkeep:
             await self.authenticator.start(int(self._clock()))
             sweeping = asyncio.create_task(self._sweep())
             if isinstance(self.worker, Worker):
-                self.worker.open()
+                await self.worker.open()
             try:
                 yield
             finally:

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="threadkeep", description="A self-hosted server that speaks OpenAI's Threads API."
+        prog="threadkeep", description="A self-hosted server that speaks OpenAI's Assistants API."
     )
     parser.add_argument("--version", action="version", version=f"threadkeep {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)

@@ -32,6 +32,8 @@ Key: TypeAlias = tuple[str, str]
 OVER = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
 RESTING = OVER | {"requires_action"}
 READ_AT_ONCE = 200
+# What is read of each run when news of several are looked for: none of them can keep the others waiting.
+READ_OF_EACH = 50
 # What is kept in memory of a followed run; a follower that is further behind reads the log.
 KEPT_CHARACTERS = 32 * 1024
 LOOK_AFTER_S = 0.02
@@ -87,7 +89,9 @@ def last_seq(tx: Transaction, thread_id: str, run_id: str) -> int:
 def append(tx: Transaction, thread_id: str, run_id: str, events: Sequence[Event], status: str | None) -> Entry:
     """Appends events in a unit that holds the run; to be published once the unit is committed."""
     appended = entry(last_seq(tx, thread_id, run_id) + 1, events, status)
-    tx.run_all([insertion(thread_id, run_id, appended)])
+    if events:
+        # An empty row would take the number of the event after it.
+        tx.run_all([insertion(thread_id, run_id, appended)])
     return appended
 
 
@@ -115,7 +119,7 @@ class Channel:
         self.users = 0
         # The number of the newest event that is known here.
         self.last_seq = 0
-        # How many of the entries that came changed the run's status.
+        # Grows with each entry that changed the run's status, or may have.
         self.status_changes = 0
         self._entries: deque[Entry] = deque()
         self._characters = 0
@@ -126,8 +130,8 @@ class Channel:
         self.pause_s = LOOK_AFTER_S
 
     def publish(self, entry: Entry) -> None:
-        """A committed entry; one that is known already is passed over."""
-        if entry.seq <= self.last_seq:
+        """A committed entry; one that is known already, or empty, is passed over."""
+        if entry.last_seq <= self.last_seq or not entry.frames:
             return
         if entry.seq != self.last_seq + 1:
             self._entries.clear()
@@ -137,11 +141,14 @@ class Channel:
         self._characters += len(entry.frames)
         while self._characters > KEPT_CHARACTERS and len(self._entries) > 1:
             self._characters -= len(self._entries.popleft().frames)
-        if self._change and not self._change.done():
-            self._change.set_result(None)
+        self._wake()
         if entry.status:
             self.status_changes += 1
             self.release()
+
+    def _wake(self) -> None:
+        if self._change and not self._change.done():
+            self._change.set_result(None)
 
     def release(self) -> None:
         """Has those who wait for a status look at it."""
@@ -149,11 +156,14 @@ class Channel:
             self._change_of_status.set_result(None)
 
     def reach(self, seq: int) -> None:
-        """Events up to number `seq` need not be told any more."""
+        """Somebody has read up to event `seq`: it need not be told any more, and the others look for themselves."""
         if seq > self.last_seq:
             self.last_seq = seq
             self._entries.clear()
             self._characters = 0
+            self._wake()
+            self.status_changes += 1
+            self.release()
 
     def since(self, cursor: int) -> list[Entry] | None:
         """The entries behind `cursor`; None when memory does not reach back that far."""
@@ -212,9 +222,17 @@ class EventLog:
         for entry in entries:
             channel.publish(entry)
         if self._is_shared:
-            # Fed from memory: what another process may add can wait a little.
-            channel.pause_s = LOOK_AT_LEAST_EVERY_S
-            channel.look_at = asyncio.get_running_loop().time() + LOOK_AT_LEAST_EVERY_S
+            # Fed from memory: what another process may add can wait a little, unless it is to go on with the run.
+            is_awaited = bool(entries) and entries[-1].status == "queued"
+            channel.pause_s = LOOK_AFTER_S if is_awaited else LOOK_AT_LEAST_EVERY_S
+            channel.look_at = asyncio.get_running_loop().time() + channel.pause_s
+
+    async def catch_up(self, thread_id: str, run_id: str) -> None:
+        """Tells the followers of a run what others have appended; where nobody looks for news, this is the only way."""
+        if channel := self._channels.get((thread_id, run_id)):
+            while entries := await self.read(thread_id, run_id, channel.last_seq):
+                for entry in entries:
+                    channel.publish(entry)
 
     def release(self) -> None:
         """The process stops: whoever waits for a status is let go."""
@@ -250,8 +268,8 @@ class EventLog:
                 status, last_seq = row or (None, 0)
                 if is_reached(status) or self._is_released:
                     return not self._is_released
-                channel.reach(last_seq)
                 if channel.status_changes == changes:
+                    channel.reach(last_seq)
                     await channel.change_of_status()
         finally:
             self.close(thread_id, run_id)
@@ -276,6 +294,10 @@ class EventLog:
             except APIError as error:
                 log.warning("cannot look for news of followed runs, will try again: %s", error)
                 continue
+            except Exception:
+                # Without this task nobody here would ever be told again.
+                log.exception("cannot look for news of followed runs, will try again")
+                continue
             for key, channel in due.items():
                 entries = found.get(key, ())
                 for entry in entries:
@@ -286,7 +308,7 @@ class EventLog:
     async def _news_of(self, channels: dict[Key, Channel]) -> dict[Key, list[Entry]]:
         followed = _encode([(*key, channel.last_seq) for key, channel in channels.items()]).decode()
         rows = await self._store.read(
-            lambda tx: tx.all(sql.list_events_of_followed, followed=followed, limit=READ_AT_ONCE)
+            lambda tx: tx.all(sql.list_events_of_followed, followed=followed, limit=READ_OF_EACH)
         )
         found: dict[Key, list[Entry]] = {}
         for thread_id, run_id, *values in rows:
@@ -301,7 +323,7 @@ class Follower:
         self._log = log
         self._key = (thread_id, run_id)
         self._channel = log.open(thread_id, run_id)
-        self._status = status
+        self._rests = status in RESTING
         self._cursor = after
         self._waiting: deque[Entry] = deque()
         self._has_read = False
@@ -317,7 +339,7 @@ class Follower:
             raise StopAsyncIteration
         while not self._waiting:
             if self._has_read and self._cursor >= self._channel.last_seq:
-                if self._status in RESTING:
+                if self._rests:
                     self._is_done = True
                     return done(self._cursor).encode()
                 await self._channel.change()
@@ -325,7 +347,8 @@ class Follower:
         entry = self._waiting.popleft()
         frames = entry.after(self._cursor)
         self._cursor = entry.last_seq
-        self._status = entry.status or self._status
+        if entry.status:
+            self._rests = entry.status in RESTING
         return frames.encode()
 
     async def aclose(self) -> None:
@@ -339,11 +362,12 @@ class Follower:
         if entries:
             self._has_read = True
         elif entries is None or not self._has_read:
+            known = self._channel.last_seq
             entries = await self._log.read(*self._key, self._cursor)
             self._has_read = len(entries) < READ_AT_ONCE
-            if not entries:
-                # What memory knows of and the log has lost will not come any more.
-                self._cursor = max(self._cursor, self._channel.last_seq)
+            if not entries and known > self._cursor:
+                # The log has lost what memory knew of: the run is over and forgotten, or its thread is gone.
+                self._cursor, self._rests = known, True
             self._channel.reach(entries[-1].last_seq if entries else self._cursor)
         return entries
 

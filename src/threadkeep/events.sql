@@ -29,8 +29,9 @@ where thread_id = :thread_id and run_id = :run_id and last_seq > :after and seq 
 ), 0)
 order by seq limit :limit
 
--- `followed` is a JSON array of [thread_id, run_id, after].
+-- `followed` is a JSON array of [thread_id, run_id, after]; `limit` holds for each run.
 -- name: list_events_of_followed [sqlite]
+-- Differs on SQLite: it has no `lateral`; nobody asks there, as one process appends all there is.
 select e.thread_id, e.run_id, e.seq, e.last_seq, e.status, e.frames
 from json_each(:followed) f join run_events e
     on e.thread_id = f.value ->> 0 and e.run_id = f.value ->> 1 and e.seq > f.value ->> 2
@@ -38,9 +39,12 @@ order by e.thread_id, e.run_id, e.seq limit :limit
 
 -- name: list_events_of_followed [postgres]
 select e.thread_id, e.run_id, e.seq, e.last_seq, e.status, e.frames
-from json_array_elements(cast(:followed as json)) f join run_events e
-    on e.thread_id = f ->> 0 and e.run_id = f ->> 1 and e.seq > cast(f ->> 2 as bigint)
-order by e.thread_id, e.run_id, e.seq limit :limit
+from json_array_elements(cast(:followed as json)) f cross join lateral (
+    select thread_id, run_id, seq, last_seq, status, frames from run_events
+    where thread_id = f ->> 0 and run_id = f ->> 1 and seq > cast(f ->> 2 as bigint)
+    order by seq limit :limit
+) e
+order by e.seq
 
 -- name: measure_events
 select coalesce(sum(length(frames)), 0) from run_events where thread_id = :thread_id and run_id = :run_id

@@ -21,6 +21,8 @@ from threadkeep.store.interface import Transaction
 from threadkeep.turn import Turn
 from threadkeep.upstream import UpstreamError
 
+TOO_LONG = LastError("invalid_prompt", "The prompt is too long for the model, even with nothing but what it must have.")
+
 
 class Execution:
     """Carries out one run for its owner, from the state it is in to the next in which it rests."""
@@ -33,7 +35,14 @@ class Execution:
     async def run(self) -> None:
         """Returns when the run rests. Raises `FenceLostError` when it has been taken away, or a store's error."""
         self._log = RunLog(self._ctx, self._held, *await self._ctx.store.read(self._measure))
-        writing = asyncio.create_task(self._log.write_added())
+        async with self._log.writing():
+            await self._until_it_rests()
+
+    async def fail(self, error: LastError) -> None:
+        """Ends the run with an error."""
+        await self._end("failed", error=error)
+
+    async def _until_it_rests(self) -> None:
         try:
             async with asyncio.timeout(self._seconds_left()) as lifetime:
                 await self._take_turn()
@@ -51,12 +60,6 @@ class Execution:
             await self.fail(LastError("server_error", "The run wrote more than it may."))
         except PromptTooLongError:
             await self._end_for_length()
-        finally:
-            writing.cancel()
-
-    async def fail(self, error: LastError) -> None:
-        """Ends the run with an error."""
-        await self._end("failed", error=error)
 
     def _measure(self, tx: Transaction) -> tuple[int, int]:
         place = {"thread_id": self._run.thread_id, "run_id": self._run.id}
@@ -98,7 +101,7 @@ class Execution:
         if self._run.max_prompt_tokens is not None:
             await self._end("incomplete", reason="max_prompt_tokens")
         else:
-            await self.fail(LastError("invalid_prompt", "The thread's newest message is too long for the model."))
+            await self.fail(TOO_LONG)
 
     async def _end(
         self,

@@ -76,10 +76,11 @@ class AwaitedFunction(Struct):
     arguments: str
 
 
-class AwaitedCall(Struct, tag_field="type", tag="function"):
+class AwaitedCall(Struct, kw_only=True):
     """A call that the client is to carry out."""
 
     id: str
+    type: Literal["function"] = "function"
     function: AwaitedFunction
 
 
@@ -89,11 +90,11 @@ class SubmitToolOutputs(Struct):
     tool_calls: list[AwaitedCall]
 
 
-class RequiredAction(Struct):
+class RequiredAction(Struct, kw_only=True):
     """What the client must do for the run to go on."""
 
-    submit_tool_outputs: SubmitToolOutputs
     type: Literal["submit_tool_outputs"] = "submit_tool_outputs"
+    submit_tool_outputs: SubmitToolOutputs
 
 
 class RunIncompleteDetails(Struct):
@@ -264,6 +265,23 @@ def message_event(message: Message, name: str = "") -> Event:
     return f"thread.message.{name or message.status}", encode(message)
 
 
+def message_of(step: run_steps.RunStep) -> Message:
+    """The message that a step writes, as it begins."""
+    assert isinstance(step.step_details, MessageCreation)
+    return Message(
+        id=step.step_details.message_creation.message_id,
+        created_at=step.created_at,
+        assistant_id=step.assistant_id,
+        thread_id=step.thread_id,
+        run_id=step.run_id,
+        role="assistant",
+        content=[],
+        attachments=[],
+        metadata={},
+        status="in_progress",
+    )
+
+
 def is_overdue(ctx: Context, run: Run) -> bool:
     """Whether the run's time is up."""
     return run.expires_at is not None and run.expires_at <= ctx.now()
@@ -288,8 +306,11 @@ def request_action(
     tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], used: Usage, before: list[Event]
 ) -> Entry:
     """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
-    awaited = [AwaitedCall(call.id, AwaitedFunction(call.function.name, call.function.arguments)) for call in calls]
-    enter(held.run, "requires_action", ctx.now(), action=RequiredAction(SubmitToolOutputs(awaited)))
+    awaited = [
+        AwaitedCall(id=call.id, function=AwaitedFunction(call.function.name, call.function.arguments)) for call in calls
+    ]
+    action = RequiredAction(submit_tool_outputs=SubmitToolOutputs(awaited))
+    enter(held.run, "requires_action", ctx.now(), action=action)
     held.plan.turn = used
     assert held.run.expires_at is not None
     return _change_hands(tx, held, held.run.expires_at * 1000, before)
@@ -324,12 +345,15 @@ class Cancelled(Struct):
         ctx.worker.ring()
 
 
-def cancel(tx: Transaction, ctx: Context, held: HeldRun) -> Cancelled:
-    """Takes the run away from whoever carries it out, and ends it: nobody need agree, or even be alive."""
+def cancel(tx: Transaction, ctx: Context, held: HeldRun, *, keeps_thread: bool = False) -> Cancelled:
+    """Takes the run away from whoever carries it out, and ends it: nobody need agree, or even be alive.
+
+    `keeps_thread`: the unit gives the thread to a run of its own, ahead of those that wait.
+    """
     enter(held.run, "cancelling", ctx.now())
     cancelling = encode(held.run)
     first = _change_hands(tx, held, ctx.now_ms())
-    second = end(tx, ctx, held, "cancelled")
+    second = end(tx, ctx, held, "cancelled", keeps_thread=keeps_thread)
     return Cancelled(held.run.id, held.run.thread_id, cancelling, [first, second])
 
 
@@ -342,8 +366,9 @@ def end(
     before: list[Event] | None = None,
     error: LastError | None = None,
     reason: IncompleteReason | None = None,
+    keeps_thread: bool = False,
 ) -> Entry:
-    """The run is over, its thread free or given to the next run that waits.
+    """The run is over, its thread free or given to the next run that waits, unless `keeps_thread`.
 
     What is still open is closed first. `before` are events that come ahead of that and of the run's own.
     """
@@ -352,7 +377,8 @@ def end(
     held.run.usage = held.plan.spent
     # From now on `wake_at` is when the events may go.
     appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
-    _release(tx, held)
+    if not keeps_thread:
+        _release(tx, held)
     spent = held.plan.spent
     tx.run_all([usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, ctx.now(), spent)])
     return appended
@@ -420,15 +446,17 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
         return []
     step, told = numbered.step, []
     if isinstance(step.step_details, MessageCreation):
-        message = messages.take(tx, step.thread_id, step.step_details.message_creation.message_id)
-        # It may have been deleted meanwhile.
-        if message is not None:
-            message.content = _content_seen(tx, held.run, message.id, numbered.first_event)
-            message.status = "incomplete"
-            message.incomplete_at = now
-            message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
+        begun = message_of(step)
+        stored = messages.take(tx, step.thread_id, begun.id)
+        # It may have been deleted meanwhile; who saw it begin is told of its end nonetheless.
+        message = stored or begun
+        message.content = _content_seen(tx, held.run, message.id, numbered.first_event)
+        message.status = "incomplete"
+        message.incomplete_at = now
+        message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
+        if stored:
             tx.run_all([messages.change(message)])
-            told.append(message_event(message))
+        told.append(message_event(message))
     run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, error=error)
     step.usage, held.plan.turn = held.plan.turn, None
     tx.run_all([run_steps.change(step, numbered.seq)])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from threadkeep import events, lifecycle
 from threadkeep.context import Context
@@ -49,8 +50,20 @@ class RunLog:
         self._pending.append(event)
         self._is_wanted.set()
 
-    async def write_added(self) -> None:
-        """Writes what is added, until it is cancelled."""
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Writes what is added, until the block ends; no write is given up half way."""
+        task = asyncio.create_task(self._write_added())
+        try:
+            yield
+        finally:
+            try:
+                async with self._writing:
+                    pass
+            finally:
+                task.cancel()
+
+    async def _write_added(self) -> None:
         try:
             while True:
                 await self._is_wanted.wait()

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import assistants, events, invalid, lifecycle, messages, metadata, threads, tools
+from threadkeep import assistants, events, ids, invalid, lifecycle, messages, metadata, threads, tools
 from threadkeep.assistants import Assistant, Instructions
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError, RateLimitError
@@ -69,6 +69,7 @@ class RunSettings(Struct, kw_only=True):
 
     def check(self, *, strict: bool) -> None:
         """Refuses what no type can say."""
+        ids.check("assistant_id", self.assistant_id, "asst")
         tools.check(self.tools or [], self.response_format)
         strategy = self.truncation_strategy
         if strategy and strategy.type == "last_messages" and strategy.last_messages is None:
@@ -411,7 +412,8 @@ def _make_way(
     if active_run_id is None or params.if_active == "enqueue":
         return None
     if params.if_active == "interrupt":
-        return lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id))
+        # The thread goes straight to the new run; those that wait go on waiting.
+        return lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id), keeps_thread=True)
     raise BadRequestError(f"Thread {thread_id} already has an active run {active_run_id}.")
 
 

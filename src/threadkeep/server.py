@@ -129,7 +129,11 @@ def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
             stop = asyncio.Event()
             _stop_on_signals(stop)
             _collect_garbage_less_often()
-            announce(f"  database  {settings.database_shown}\n  runs      {settings.runs_max} at a time")
+            announce(
+                f"  database  {settings.database_shown}\n"
+                f"  models    {_models(settings)}\n"
+                f"  runs      {settings.runs_max} at a time"
+            )
             await stop.wait()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -237,7 +241,7 @@ def _remove_dead_socket(path: Path) -> None:
 
 
 def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str:
-    """What `serve` prints: where the data, the API and the docs are, who may come in, and a command to try."""
+    """What `serve` prints: where data, API, models and docs are, who may come in, and a command to try."""
     if settings.uds:
         address, curl = "http://localhost", f"curl --unix-socket {settings.uds}"
     else:
@@ -252,6 +256,8 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str
         [
             f"  database  {settings.database_shown}",
             f"  api       {address}/v1" + (f"  (socket {settings.uds})" if settings.uds else ""),
+            f"  models    {_models(settings)}",
+            *([] if settings.worker else ["  runs      not carried out here: that is for `threadkeep worker`"]),
             f"  docs      {address}/docs",
             f"  key       {keys}",
             *(["  mode      strict: refuses what the original refused"] if settings.strict else []),
@@ -260,6 +266,14 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str
             f'  {curl} {address}/v1/threads{headers} -d \'{{"metadata": {{"user": "me"}}}}\'',
         ]
     )
+
+
+def _models(settings: Settings) -> str:
+    """Who answers in runs."""
+    servers = settings.model_servers
+    if not servers:
+        return "echo, which repeats what it is told; connect others with --upstream-url"
+    return ", ".join(server.url for server in servers)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -203,7 +203,7 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
 
 
 async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
-    """Makes the thread and all in it unreachable at once; it is removed seconds later. A run is cancelled first."""
+    """Makes the thread and all in it unreachable at once; it is removed seconds later. Its runs are cancelled first."""
     mark = {"thread_id": thread_id, "project_id": ctx.project_id, "deleted_at": ctx.now()}
     if not await ctx.store.run_all([(sql.delete_thread, mark)]):
         await _delete_busy(ctx, thread_id, mark)
@@ -213,17 +213,15 @@ async def delete(ctx: Context, thread_id: str) -> ThreadDeleted:
 async def _delete_busy(ctx: Context, thread_id: str, mark: dict[str, Any]) -> None:
     """Deletes a thread that a run may hold. Raises `NotFoundError` when there is no such thread."""
 
-    def unit(tx: Transaction) -> lifecycle.Cancelled | None:
-        active_run_id = messages.hold_thread(tx, ctx, thread_id).active_run_id
-        cancelled = None
-        if active_run_id:
-            cancelled = lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id))
-            # The runs behind it must not begin.
-            tx.run(lifecycle.sql.occupy_thread, thread_id=thread_id, run_id=None)
+    def unit(tx: Transaction) -> list[lifecycle.Cancelled]:
+        cancelled = []
+        # Each that ends gives the thread to the next that waits.
+        while run_id := messages.hold_thread(tx, ctx, thread_id).active_run_id:
+            cancelled.append(lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, run_id)))
         tx.run(sql.delete_thread, **mark)
         return cancelled
 
-    if cancelled := await ctx.store.write(unit):
+    for cancelled in await ctx.store.write(unit):
         cancelled.announce(ctx)
 
 

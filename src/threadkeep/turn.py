@@ -160,20 +160,8 @@ class Turn:
         return opened
 
     def _new_message(self) -> OpenMessage:
-        run = self._run
-        message = Message(
-            id=self._ctx.new_id("msg"),
-            created_at=self._ctx.now(),
-            assistant_id=run.assistant_id,
-            thread_id=run.thread_id,
-            run_id=run.id,
-            role="assistant",
-            content=[],
-            attachments=[],
-            metadata={},
-            status="in_progress",
-        )
-        return OpenMessage(message, *self._new_step(MessageCreation(CreatedMessage(message.id))))
+        step, number = self._new_step(MessageCreation(CreatedMessage(self._ctx.new_id("msg"))))
+        return OpenMessage(lifecycle.message_of(step), step, number)
 
     def _open_tool_step(self) -> Callable[[Transaction, HeldRun, list[Event]], Entry]:
         """The unit that ends the message, if there is one, and begins the step of the tool calls."""

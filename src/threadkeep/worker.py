@@ -37,6 +37,8 @@ LOOKED_AT_ONCE = 32
 # Leases are confirmed this many times before they end.
 CONFIRMED_PER_LEASE = 3
 EVENTS_FORGOTTEN_AT_ONCE = 500
+# How long a claim that is being written when the process stops is waited for.
+LAST_CLAIM_S = 5.0
 
 WENT_WRONG = LastError("server_error", "Sorry, something went wrong.")
 TOO_MANY_ATTEMPTS = LastError("server_error", "The processes that carried out this run stopped, again and again.")
@@ -56,20 +58,32 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Begins to look for runs."""
+        if not self._is_shared:
+            await self._end_leases()
         self._tasks = [asyncio.create_task(self._look_for_work()), asyncio.create_task(self._confirm_leases())]
+
+    async def _end_leases(self) -> None:
+        """No other process serves this database: who held a lease is dead."""
+        try:
+            await self._ctx.store.run_all([(sql.end_leases, {})])
+        except APIError as error:
+            # They end by themselves.
+            log.warning("cannot end the leases of the process before: %s", error)
 
     async def close(self) -> None:
         """Stops, and hands over what is under way."""
         self._is_stopping = True
-        for task in self._tasks:
-            task.cancel()
+        self._bell.set()
+        looking, confirming = self._tasks
+        # Given up half way, a claim would be carried out by nobody until its lease ends.
+        await asyncio.wait([looking], timeout=LAST_CLAIM_S)
         running = list(self._running.values())
-        for _, task in running:
+        tasks = [looking, confirming, *(task for _, task in running)]
+        for task in tasks:
             task.cancel()
-        if tasks := [*self._tasks, *(task for _, task in running)]:
-            await asyncio.wait(tasks)
+        await asyncio.wait(tasks)
         for held, _ in running:
             await self._hand_over(held)
 
@@ -111,7 +125,8 @@ class Worker:
 
     def ring(self) -> None:
         """There may be a run to claim."""
-        self._bell.set()
+        if self._free_slots:
+            self._bell.set()
 
     async def _carry_out(self, held: HeldRun) -> None:
         run_id = held.run.id
@@ -121,6 +136,8 @@ class Worker:
         except FenceLostError:
             self._ctx.metrics.lost += 1
             log.info("%s is no longer ours", run_id)
+            # Its last write may have been given up after it was sent, as that which ends a run whose time is up.
+            await self._ctx.events.catch_up(held.run.thread_id, run_id)
         except APIError as error:
             # Its lease ends, and then somebody takes it over.
             log.warning("%s cannot go on here: %s", run_id, error)
@@ -147,7 +164,7 @@ class Worker:
 
     async def _look_for_work(self) -> None:
         pause_s = LOOK_EVERY_SHARED_S if self._is_shared else LOOK_EVERY_S
-        while True:
+        while not self._is_stopping:
             more = False
             try:
                 more = await self._attend_to_due() or await self._forget_events()
@@ -176,7 +193,11 @@ class Worker:
             random.shuffle(due)
         done = 0
         for thread_id, run_id, project_id in due:
-            done += await self._attend(self._context_of(project_id), thread_id, run_id)
+            if (thread_id, run_id) in self._running:
+                # This process was held up for longer than its lease, but nobody else was here to notice.
+                await self._confirm([(thread_id, run_id)])
+            else:
+                done += await self._attend(self._context_of(project_id), thread_id, run_id)
         return done == LOOKED_AT_ONCE
 
     async def _attend(self, ctx: Context, thread_id: str, run_id: str) -> bool:
@@ -261,4 +282,5 @@ class Worker:
 
         for key in await self._ctx.store.write(unit):
             if self._running.get(key, (None,))[0] is held[key]:
+                log.info("%s is no longer ours", key[1])
                 self.drop(*key)

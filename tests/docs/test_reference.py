@@ -10,16 +10,33 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import openai
 import pytest
 
-from threadkeep import assistants, cli, errors, ids, messages, metadata, pages, references, threads, tools
+from threadkeep import (
+    assistants,
+    cli,
+    drafts,
+    errors,
+    ids,
+    lifecycle,
+    messages,
+    metadata,
+    pages,
+    references,
+    run_steps,
+    runs,
+    threads,
+    tools,
+)
 from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
 from threadkeep.http.routes import ROUTES
 from threadkeep.settings import Settings, table
 from threadkeep.store import postgres, sqlite_reader
+from threadkeep.upstream import chunks
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/threadkeep"
@@ -126,6 +143,45 @@ def codes_in_source():
                     yield code
 
 
+def last_errors_in_source():
+    """The words of each `LastError`, and of each fault of a model server that has a code of its own."""
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(read(file))):
+            match node:
+                case ast.Call(func=ast.Name(id="LastError"), args=[_, words]):
+                    pass
+                case ast.Call(
+                    func=ast.Name(id="UpstreamError" | "PassingError"), args=[ast.Constant(value=code), words, *_]
+                ):
+                    if code == "server_error":
+                        continue
+                case _:
+                    continue
+            match words:
+                case ast.Constant(value=str(text)):
+                    yield text
+                case ast.JoinedStr(values=parts):
+                    yield from (part.value for part in parts if isinstance(part, ast.Constant))
+
+
+def test_what_a_failed_run_says_is_on_the_errors_page():
+    text = " ".join(read(REFERENCE / "errors.md").split())
+    found = set(last_errors_in_source())
+    assert len(found) > 9
+    for words in found:
+        assert words in text, words
+
+
+def test_every_event_is_on_its_page():
+    text = read(REFERENCE / "events.md")
+    names = {f"thread.run.{status}" for status in get_args(lifecycle.Status)}
+    names |= {f"thread.run.step.{status}" for status in get_args(run_steps.StepStatus)}
+    names |= {f"thread.message.{status}" for status in ("in_progress", "completed", "incomplete")}
+    names |= {drafts.DELTA, drafts.STEP_DELTA, "thread.created", "thread.run.created", "thread.message.created"}
+    for name in names | set(get_args(messages.NoEnd)) | set(get_args(lifecycle.IncompleteReason)):
+        assert f"`{name}`" in text, name
+
+
 def all_errors(parent=errors.APIError):
     for error in parent.__subclasses__():
         yield error
@@ -183,6 +239,21 @@ def test_every_status_is_on_the_errors_page():
         ("connections \\|", Settings().connections_max),
         ("writes that wait", Settings().write_queue_max),
         ("connections of one process", Settings().postgres_connections_max),
+        ("tools of a run", tools.TOOLS_MAX),
+        ("tools of a run", runs.OUTPUTS_BYTES_MAX // 1024),
+        ("`max_prompt_tokens`", runs.STRICT_TOKENS_MIN),
+        ("how far back", runs.USER_MESSAGE_WITHIN),
+        ("function calls in one answer", chunks.CALLS_MAX),
+        ("runs that one process", Settings().runs_max),
+        ("runs that wait", Settings().runs_waiting_max),
+        ("unfinished runs", Settings().project_runs_max),
+        ("time of a run", Settings().run_lifetime_s),
+        ("times a run may", Settings().run_tool_rounds_max),
+        ("times a run is", Settings().run_attempts_max),
+        ("events of one run", Settings().run_events_characters_max // 1024**2),
+        ("time the events", int(Settings().run_events_kept_s) // 3600),
+        ("a polling helper", int(Settings().poll_hold_s)),
+        ("a polling helper", int(Settings().message_wait_s)),
         ("one read", sqlite_reader.LONG_READ_STEPS),
         ("one read", postgres.STATEMENT_TIMEOUT_S),
     ],

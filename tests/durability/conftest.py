@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 START_TIMEOUT_S = 30
 API = "  api       "
+WORKER = "  runs      "
 FORGOTTEN_DELETIONS = (
     "select thread_id from messages m where body is null and seq >"
     " (select deleted_seq from threads t where t.thread_id = m.thread_id)"
@@ -114,21 +116,21 @@ class Process:
     """`threadkeep serve` on a database."""
 
     def __init__(self, database, log, *flags):
-        self.log = log
-        with log.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                command("serve", database, "--port", "0", "--no-request-log", *flags),
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-        self.pid = self._process.pid
-        address = next((line for line in self._process.stdout if line.startswith(API)), None)
-        if address is None:
-            self.wait()
-            raise AssertionError(f"the server did not start: {log.read_text()}")
+        address = self._start(log, API, command("serve", database, "--port", "0", "--no-request-log", *flags))
         self.base_url = address.removeprefix(API).strip()
         self.client = openai.OpenAI(base_url=self.base_url, api_key="none", max_retries=0, timeout=60)
+
+    def _start(self, log, awaited, words):
+        """Gives the first line that begins with what is awaited."""
+        self.log = log
+        with log.open("ab") as stderr:
+            self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        self.pid = self._process.pid
+        line = next((line for line in self._process.stdout if line.startswith(awaited)), None)
+        if line is None:
+            self.wait()
+            raise AssertionError(f"it did not start: {log.read_text()}")
+        return line
 
     def signal(self, number):
         self._process.send_signal(number)
@@ -151,6 +153,16 @@ class Process:
     def close(self):
         self.kill()
         self.client.close()
+
+
+class Worker(Process):
+    """`threadkeep worker` on a database."""
+
+    def __init__(self, database, log, *flags):
+        self._start(log, WORKER, command("worker", database, *flags))
+
+    def close(self):
+        self.kill()
 
 
 def command(name, database, *arguments):
@@ -197,12 +209,36 @@ def stored(database, db, postgres):
 
 
 @pytest.fixture
+def sqlite_stored(db):
+    return SqliteFile(db)
+
+
+@pytest.fixture
+def postgres_stored(postgres):
+    return PostgresDatabase(postgres())
+
+
+@pytest.fixture
 def serve(tmp_path):
     """Starts a server on a database; whatever still runs at the end is killed."""
     with ExitStack() as stack:
 
         def start(database, *flags):
             process = Process(database, tmp_path / "server.log", *flags)
+            stack.callback(process.close)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def start_worker(tmp_path):
+    """Starts a worker on a database; whatever still runs at the end is killed."""
+    numbers = itertools.count(1)
+    with ExitStack() as stack:
+
+        def start(database, *flags):
+            process = Worker(database, tmp_path / f"worker{next(numbers)}.log", *flags)
             stack.callback(process.close)
             return process
 

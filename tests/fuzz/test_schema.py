@@ -40,19 +40,27 @@ def schema(server):
 
 @pytest.fixture(scope="module")
 def new_ids(server, headers):
-    """Makes a thread with a message, and an assistant; gives their ids under the names that paths have for them."""
+    """Makes a thread with a message, an assistant and its run; gives their ids under the names that paths have."""
 
-    def post(path, body):
-        request = urllib.request.Request(f"{server.base_url}{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)["id"]
+    def send(path, body=None):
+        content = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{server.base_url}{path}", content, headers)) as answer:
+            return json.load(answer)
 
     def make():
-        thread_id = post("/threads", {})
+        thread_id = send("/threads", {})["id"]
+        message_id = send(f"/threads/{thread_id}/messages", {"role": "user", "content": "hello"})["id"]
+        assistant_id = send("/assistants", {"model": "echo"})["id"]
+        run = f"/threads/{thread_id}/runs"
+        run_id = send(run, {"assistant_id": assistant_id})["id"]
+        while not (steps := send(f"{run}/{run_id}/steps")["data"]):
+            pass
         return {
             "thread_id": thread_id,
-            "message_id": post(f"/threads/{thread_id}/messages", {"role": "user", "content": "hello"}),
-            "assistant_id": post("/assistants", {"model": "m"}),
+            "message_id": message_id,
+            "assistant_id": assistant_id,
+            "run_id": run_id,
+            "step_id": steps[0]["id"],
             "model": "org/model:free",
         }
 

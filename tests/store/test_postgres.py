@@ -213,6 +213,32 @@ def test_a_lock_that_another_does_not_give_back_ends_in_a_503(url, hurried):
     assert with_stores(url, work) == (503, "storage_unavailable")
 
 
+def test_a_process_that_freezes_in_a_transaction_holds_nobody_up_and_goes_on_when_it_wakes(url):
+    rename = Query("rename_projects", "", "update projects set name = name || :more")
+    names = Query("names", "", "select name from projects")
+
+    async def work(frozen, other):
+        await other.write(add(1))
+        has_lock, wakes = asyncio.Event(), asyncio.Event()
+
+        def freeze(tx):
+            tx.run(rename, more=" frozen")
+            has_lock.set()
+            postgres_store._wait(wakes.wait())
+            tx.run(rename, more=" awake")
+
+        writing = asyncio.create_task(frozen.write(freeze))
+        await has_lock.wait()
+        await other.write(lambda tx: tx.run(rename, more=" other"))
+        wakes.set()
+        await writing
+        return await other.read(lambda tx: tx.all(names))
+
+    [(name,)] = with_stores(url, work, count=2)
+    assert name.endswith(" other frozen awake")
+    assert name.count(" frozen") == 1
+
+
 def test_a_statement_that_takes_too_long_ends_in_a_503(hurried):
     sleep = Query("sleep", "", "select pg_sleep(60)")
     assert asyncio.run(refusal_of(hurried, lambda tx: tx.one(sleep))) == (503, "storage_unavailable")

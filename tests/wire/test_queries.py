@@ -5,10 +5,14 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from threadkeep import testing
+
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
 ASSISTANT = {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]}
 MESSAGE = {"role": "user", "content": "How does AI work?"}
 
+# What runs beside the requests, a few times a second.
+BESIDE = ("leftover", "revisions", "wake_at <= ")
 # Without the transaction's own: begin and commit once a group.
 REQUESTS = [
     ("POST", "/threads", THREAD, ["insert into threads", *["insert into thread_metadata"] * 2]),
@@ -37,10 +41,10 @@ REQUESTS = [
 
 
 @pytest.fixture
-def statements(servers):
+def statements(servers, model):
     """Notes the statements of a server that nobody else uses: `statements(request)`."""
     # A setting of its own gives it a server of its own.
-    server = servers("sqlite", keep_alive_s=71.0)
+    server = servers("sqlite", keep_alive_s=71.0, upstream_url=model.base_url)
     store = server.app.store
     noted = []
 
@@ -62,9 +66,10 @@ def statements(servers):
                 text for text in noted if not text.startswith(("begin", "commit", "rollback", "savepoint", "release"))
             ]
             noted.clear()
-            # What runs beside the requests, a few times a second.
-            return answer, [text for text in seen if "leftover" not in text and "revisions" not in text]
+            return answer, [text for text in seen if not any(word in text for word in BESIDE)]
 
+        run.base_url = server.base_url
+        run.trace = lambda: server.run(trace(note))
         yield run
 
 
@@ -81,3 +86,48 @@ def test_a_hot_request_runs_no_more_statements_than_it_needs(statements, method,
     assert len(seen) == len(expected), seen
     for text, beginning in zip(seen, expected, strict=True):
         assert text.startswith(beginning)
+
+
+CREATE_RUN = [
+    "select deleted_seq",
+    "select body from assistants",
+    "select seq, body from messages",
+    "select coalesce(max(seq), 0) from messages",
+    "select count(*) from ( select 1 from runs",
+    "select coalesce(max(seq), 0) from runs",
+    "insert into runs",
+    "insert into run_events",
+    "update threads set active_run_id",
+]
+
+
+def start_run(statements, **params):
+    thread = statements("POST", "/threads", {"messages": [MESSAGE]})[0].json()
+    assistant = statements("POST", "/assistants", {"model": "scripted"})[0].json()
+    return f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], **params}
+
+
+def test_creating_a_run_needs_no_more_statements_than_these(statements, model):
+    model.hold()
+    answer, seen = statements("POST", *start_run(statements))
+    assert answer.status_code == 200
+    assert len(seen) >= len(CREATE_RUN), seen
+    # Behind them come those of the run itself, which has begun.
+    for text, beginning in zip(seen, CREATE_RUN, strict=False):
+        assert text.startswith(beginning), seen
+
+
+def test_a_word_that_is_streamed_costs_one_statement(statements, model):
+    model.hold(after=2)
+    model.reply(testing.text("Once ", "upon ", "a time"))
+    path, body = start_run(statements, stream=True)
+    with httpx2.stream("POST", f"{statements.base_url}{path}", json=body) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if "Once" in line)
+        statements.trace()
+        model.release(1)
+        next(line for line in lines if "upon" in line)
+        _, seen = statements("GET", "/models")
+        assert len(seen) == 1, seen
+        assert seen[0].startswith("insert into run_events")
+        model.release()

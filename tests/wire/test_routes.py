@@ -14,10 +14,14 @@ from threadkeep.http.routes import ROUTES
 BODIES = {
     "ThreadCreateParams": {"metadata": {"of": "intruder"}},
     "ThreadUpdateParams": {"metadata": {"of": "intruder"}},
-    "MessageCreateParams": {"role": "user", "content": "intruder"},
+    "MessageAddParams": {"role": "user", "content": "intruder"},
     "MessageUpdateParams": {"metadata": {"of": "intruder"}},
     "AssistantCreateParams": {"model": "intruder"},
     "AssistantUpdateParams": {"metadata": {"of": "intruder"}},
+    "RunCreateParams": {"assistant_id": "asst_intruders"},
+    "ThreadAndRunCreateParams": {"assistant_id": "asst_intruders"},
+    "RunUpdateParams": {"metadata": {"of": "intruder"}},
+    "ToolOutputsParams": {"tool_outputs": []},
 }
 IDS = [pytest.param(route, id=f"{route.method} {route.path}") for route in ROUTES]
 
@@ -48,40 +52,106 @@ def test_every_route_answers_errors_in_the_envelope(http, route):
         assert error["message"]
 
 
+class Owner:
+    """A project with one object of each kind."""
+
+    def __init__(self, http, key):
+        self._http = http
+        self.headers = {"Authorization": f"Bearer {key}"}
+        body = {"metadata": {"of": "owner"}, "messages": [{"role": "user", "content": "secret"}]}
+        self.thread = self._post("/threads", body)
+        self.assistant = self._post("/assistants", {"model": "echo"})
+        self._runs = f"/threads/{self.thread['id']}/runs"
+        self._run_id = self._post(self._runs, {"assistant_id": self.assistant["id"]})["id"]
+        while self.get(f"{self._runs}/{self._run_id}").json()["status"] != "completed":
+            pass
+        self.ids = {
+            "thread_id": self.thread["id"],
+            "assistant_id": self.assistant["id"],
+            "run_id": self._run_id,
+            "message_id": self.get(f"/threads/{self.thread['id']}/messages").json()["data"][-1]["id"],
+            "step_id": self.get(f"{self._runs}/{self._run_id}/steps").json()["data"][0]["id"],
+        }
+        self.before = self.everything()
+
+    def _post(self, path, body):
+        return self._http.post(path, json=body, headers=self.headers).json()
+
+    def get(self, path):
+        return self._http.get(path, headers=self.headers)
+
+    def everything(self):
+        """All that the project has, as it is sent."""
+        thread = f"/threads/{self.thread['id']}"
+        paths = (thread, f"{thread}/messages", self._runs, f"{self._runs}/{self._run_id}/steps", "/assistants")
+        return [self.get(path).text for path in paths]
+
+
 @pytest.mark.parametrize("route", [param for param in IDS if "/models" not in param.id])
 def test_another_projects_objects_are_a_plain_404_everywhere(server, route):
-    owner = {"Authorization": f"Bearer {server.new_key('owner')}"}
     intruder = {"Authorization": f"Bearer {server.new_key('intruder')}"}
-    body = {"metadata": {"of": "owner"}, "messages": [{"role": "user", "content": "secret"}]}
     with httpx2.Client(base_url=server.base_url) as http:
-        thread = http.post("/threads", json=body, headers=owner).json()
-        messages = f"/threads/{thread['id']}/messages"
-        message = http.get(messages, headers=owner).json()["data"][0]
-        assistant = http.post("/assistants", json={"model": "secret"}, headers=owner).json()
-        theirs = {"thread_id": thread["id"], "message_id": message["id"], "assistant_id": assistant["id"]}
-        path = route.path.format(**theirs)
+        owner = Owner(http, server.new_key("owner"))
+        path = route.path.format(**owner.ids)
         sent = BODIES[route.body.__name__] if route.body else None
 
-        def attempt(headers):
-            return http.request(route.method, path, json=sent, headers=headers)
+        def attempt():
+            return http.request(route.method, path, json=sent, headers=intruder)
 
         if "{" in route.path:
             # Of a child, the parent is looked for first.
             parent = re.findall(r"\{(\w+)\}", route.path)[0]
-            missing = route.path.format(**{name: f"{PREFIXES[name]}_missing" for name in theirs})
+            missing = route.path.format(**{name: f"{PREFIXES[name]}_missing" for name in owner.ids})
             plain = http.request(route.method, missing, json=sent, headers=intruder)
-            stolen = attempt(intruder)
+            stolen = attempt()
             assert stolen.status_code == plain.status_code == 404
-            assert stolen.text == plain.text.replace(f"{PREFIXES[parent]}_missing", theirs[parent])
+            assert stolen.text == plain.text.replace(f"{PREFIXES[parent]}_missing", owner.ids[parent])
         elif route.method == "GET":
-            own = thread if route.path == "/threads" else assistant
-            assert own["id"] not in attempt(intruder).text
+            own = owner.thread if route.path == "/threads" else owner.assistant
+            assert own["id"] not in attempt().text
             assert http.get(path, params={"after": own["id"]}, headers=intruder).status_code == 404
             if route.path == "/threads":
                 assert own["id"] not in http.get(path, params={"metadata[of]": "owner"}, headers=intruder).text
-        assert http.get(f"/threads/{thread['id']}", headers=owner).json() == thread
-        assert http.get(messages, headers=owner).json()["data"] == [message]
-        assert http.get(f"/assistants/{assistant['id']}", headers=owner).json() == assistant
+        assert owner.everything() == owner.before
+
+
+def test_another_projects_assistant_runs_on_nothing(server):
+    intruder = {"Authorization": f"Bearer {server.new_key('intruder')}"}
+    with httpx2.Client(base_url=server.base_url) as http:
+        owner = Owner(http, server.new_key("owner"))
+        mine = http.post("/threads", json={"messages": [{"role": "user", "content": "x"}]}, headers=intruder).json()
+        body = {"assistant_id": owner.assistant["id"]}
+        for path in (f"/threads/{mine['id']}/runs", "/threads/runs"):
+            answer = http.post(path, json=body, headers=intruder)
+            assert (answer.status_code, answer.json()["error"]["message"]) == (
+                404,
+                f"No assistant found with id '{owner.assistant['id']}'.",
+            )
+        assert http.get(f"/threads/{mine['id']}/runs", headers=intruder).json()["data"] == []
+
+
+def test_a_run_and_its_steps_are_not_reached_through_a_thread_of_ones_own(server):
+    intruder = {"Authorization": f"Bearer {server.new_key('intruder')}"}
+    with httpx2.Client(base_url=server.base_url) as http:
+        owner = Owner(http, server.new_key("owner"))
+        mine = http.post("/threads", headers=intruder).json()
+        run = f"/threads/{mine['id']}/runs/{owner.ids['run_id']}"
+        calls = [
+            ("GET", run, None),
+            ("GET", f"{run}?stream=true", None),
+            ("POST", run, {"metadata": {"a": "b"}}),
+            ("POST", f"{run}/cancel", {}),
+            ("POST", f"{run}/submit_tool_outputs", {"tool_outputs": []}),
+            ("GET", f"{run}/steps", None),
+            ("GET", f"{run}/steps/{owner.ids['step_id']}", None),
+        ]
+        for method, path, body in calls:
+            answer = http.request(method, path, json=body, headers=intruder)
+            expected = f"No run found with id '{owner.ids['run_id']}'."
+            assert (answer.status_code, answer.json()["error"]["message"]) == (404, expected)
+        listed = http.get(f"/threads/{mine['id']}/messages", params={"run_id": owner.ids["run_id"]}, headers=intruder)
+        assert listed.json()["data"] == []
+        assert owner.everything() == owner.before
 
 
 def test_a_message_is_not_reached_through_a_thread_of_ones_own(server):

@@ -53,7 +53,7 @@ def document(routes: Sequence[Route] = ROUTES) -> dict[str, Any]:
         "info": {
             "title": "Threadkeep",
             "version": __version__,
-            "description": "OpenAI's Threads API, self-hosted. Operations marked *ours* are not part of the original.",
+            "description": "OpenAI's Assistants API, self-hosted. What is marked *ours* the original did not have.",
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {}],

@@ -38,8 +38,14 @@ ATTEMPTS = 6
 TOGETHER_MAX = 24
 COMPOSED_MAX = 256
 BACK_OFF_S = 0.02
+# A process that freezes between two statements keeps its locks no longer than this: others cancel its runs meanwhile.
+FROZEN_AFTER_MS = 800
 
-LIMITS = {"lock_timeout": f"{LOCK_TIMEOUT_S}s", "statement_timeout": f"{STATEMENT_TIMEOUT_S}s"}
+LIMITS = {
+    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+    "idle_in_transaction_session_timeout": f"{FROZEN_AFTER_MS}ms",
+}
 BEGIN_READ = "begin isolation level repeatable read read only"
 BEGIN_WRITE = "begin isolation level read committed"
 # A migration may take long, and it must wait for the node that is at it already.
@@ -54,6 +60,7 @@ LOST_CONNECTIONS = (
     asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.CannotConnectNowError,
     OSError,
 )
@@ -299,6 +306,9 @@ def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
 async def _commit(connection: Any) -> None:
     try:
         await connection.execute("commit")
+    except (asyncpg.InterfaceError, asyncpg.IdleInTransactionSessionTimeoutError):
+        # The connection was closed before, and the transaction with it: nothing was sent.
+        raise
     except LOST_CONNECTIONS as error:
         raise _commit_unknown(error) from error
 

@@ -35,11 +35,15 @@ class Response:
 
     async def read(self) -> bytes:
         """What has come since the last time, as soon as there is something; nothing at the end."""
+        content = self._response.content
         try:
-            return await self._response.content.readany()
-        except TimeoutError:
-            raise
-        except (aiohttp.ClientError, OSError) as error:
+            return await content.readany()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            # What came ahead of the break is still there; the public ways to it raise what this one did.
+            if left := content._read_nowait(-1):  # noqa: SLF001
+                return left
+            if isinstance(error, TimeoutError):
+                raise
             raise ConnectionBrokenError(f"{type(error).__name__}: {error}") from None
 
     async def body(self) -> bytes:
