@@ -24,6 +24,7 @@ from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
 from threadkeep.upstream import Upstreams
+from threadkeep.webhook_delivery import Deliverer
 from threadkeep.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -88,14 +89,17 @@ class Threadkeep:
             await migrate.prepare(self.store)
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
+            deliverer = Deliverer(self.context_of(""))
             sweeping = asyncio.create_task(self._sweep())
             if isinstance(self.worker, Worker):
                 await self.worker.open()
+                deliverer.open()
             try:
                 yield
             finally:
                 if isinstance(self.worker, Worker):
                     await self.worker.close()
+                    await deliverer.close()
                 sweeping.cancel()
                 await asyncio.wait([sweeping])
                 await self._sweep_last()

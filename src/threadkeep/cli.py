@@ -1,5 +1,5 @@
 """The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings |
-usage | doctor | get`.
+usage | webhooks | doctor | get`.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from threadkeep import __version__, context, limits, projects, threads, usage
+from threadkeep import __version__, context, limits, projects, threads, usage, webhooks
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
 from threadkeep.limits import Limits
+from threadkeep.pages import ListParams
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
     shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
     shown.add_argument("--json", action="store_true", help="for programs")
+    _add_webhooks(_command(commands, "webhooks", None, "list, create and delete addresses that are told of runs"))
     _add_usage(_command(commands, "usage", _usage, "show the tokens that finished runs used"))
     doctor = _command(commands, "doctor", _doctor, "look at all that a server needs, and say what to do")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -147,6 +149,22 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--json", action="store_true", help="for programs")
     revoke = _command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
     revoke.add_argument("key_id")
+
+
+def _add_webhooks(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = _command(actions, "create", _webhooks_create, "add an address; its secret is shown this once")
+    create.add_argument("url")
+    create.add_argument(
+        "--events", metavar="NAMES", help=f"what it is told, separated by commas: {' '.join(webhooks.ALL_EVENTS)}"
+    )
+    listed = _command(actions, "list", _webhooks_list, "list a project's addresses, without their secrets")
+    delete = _command(actions, "delete", _webhooks_delete, "remove an address, with all it has not been told")
+    delete.add_argument("webhook_id")
+    for action in (create, listed, delete):
+        action.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose runs")
+    for action in (create, listed):
+        action.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_limits(parser: argparse.ArgumentParser, subject: str) -> None:
@@ -329,6 +347,54 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
     for setting in table():
         shown = setting.spell(values[setting.name]) or "-"
         print(f"{setting.name:28}{shown:44}{sources[setting.name]}")
+
+
+def _webhooks_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    events = arguments.events.split(",") if arguments.events else None
+    try:
+        params = msgspec.convert({"url": arguments.url, "events": events}, webhooks.WebhookCreateParams)
+    except msgspec.ValidationError as error:
+        raise StartupError(f"{error}.", "`threadkeep webhooks create --help` lists the events.") from None
+    made = json.loads(bytes(_in_project(arguments, settings, lambda ctx: webhooks.create(ctx, params))))
+    if arguments.json:
+        print(json.dumps(made))
+    else:
+        print(
+            f"{made['secret']}\n\nIt signs what {made['id']} sends to {made['url']}.\n"
+            "This is the only time the secret is shown."
+        )
+
+
+def _webhooks_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    params = ListParams(limit=100, order="asc")
+    page = _in_project(arguments, settings, lambda ctx: webhooks.list_(ctx, params), must_exist=True)
+    found = [json.loads(bytes(webhook)) for webhook in page.data]
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    lines = [f"{webhook['id']}  {_date(webhook['created_at'])}  {webhook['url']}" for webhook in found]
+    print("\n".join(lines) or "no webhooks")
+
+
+def _webhooks_delete(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    _in_project(arguments, settings, lambda ctx: webhooks.delete(ctx, arguments.webhook_id), must_exist=True)
+    print(f"deleted {arguments.webhook_id}")
+
+
+def _in_project(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    operation: Callable[[context.Context], Awaitable[T]],
+    *,
+    must_exist: bool = False,
+) -> T:
+    """Runs an operation for the project that `--project` names."""
+
+    async def work(store: Store) -> T:
+        project = await projects.find(store, arguments.project)
+        return await operation(context.outside_a_server(store, settings, project.project_id))
+
+    return _with_store(settings, work, must_exist=must_exist)
 
 
 def _usage(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from threadkeep import __version__, context, projects, runs, server
+from threadkeep import __version__, context, projects, runs, server, webhooks
 from threadkeep.context import Context
 from threadkeep.errors import APIError, StartupError
 from threadkeep.settings import Settings
@@ -125,6 +125,7 @@ async def _open_database(settings: Settings, store: Store) -> AsyncIterator[Find
         return
     yield Finding("schema", "ok", f"version {schema}, the newest")
     yield await _keys(settings, store)
+    yield await _webhooks(store)
     yield await _waiting(context.outside_a_server(store, settings, ""))
 
 
@@ -186,6 +187,14 @@ async def _keys(settings: Settings, store: Store) -> Finding:
         message = "every key is revoked, and one is needed: nobody can come in"
         return Finding("keys", "problem", message, "Make one: threadkeep keys create")
     return Finding("keys", "ok", "none needed: only programs on this machine can connect")
+
+
+async def _webhooks(store: Store) -> Finding:
+    row = await store.one(webhooks.sql.count_failing_deliveries)
+    if row and row[0]:
+        hint = "GET /v1/webhooks/{id}/deliveries says of each why it was not taken."
+        return Finding("webhooks", "warning", f"{row[0]} deliveries have failed more than twice", hint)
+    return Finding("webhooks", "ok", "none fails again and again")
 
 
 async def _waiting(ctx: Context) -> Finding:

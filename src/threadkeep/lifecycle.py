@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import drafts, events, messages, run_steps, usage
+from threadkeep import drafts, events, messages, run_steps, usage, webhooks
 from threadkeep.context import Context
 from threadkeep.events import Entry, Event
 from threadkeep.messages import IncompleteDetails, Message, Part
@@ -313,7 +313,9 @@ def request_action(
     enter(held.run, "requires_action", ctx.now(), action=action)
     held.plan.turn = used
     assert held.run.expires_at is not None
-    return _change_hands(tx, held, held.run.expires_at * 1000, before)
+    appended = _change_hands(tx, held, held.run.expires_at * 1000, before)
+    tx.run_all([webhooks.change(ctx, held.project_id, held.run, appended.last_seq)])
+    return appended
 
 
 def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, str]) -> Entry:
@@ -380,7 +382,8 @@ def end(
     if not keeps_thread:
         _release(tx, held)
     spent = held.plan.spent
-    tx.run_all([usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, ctx.now(), spent)])
+    used = usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, ctx.now(), spent)
+    tx.run_all([used, webhooks.change(ctx, held.project_id, held.run, appended.last_seq)])
     return appended
 
 

@@ -56,6 +56,8 @@ class Metrics:
         self.first_token: dict[str, Histogram] = {}
         # By error code of the run, where a model server was to blame.
         self.upstream_errors: Counter[str] = Counter()
+        # By what came of them: delivered, failed, or to be made again.
+        self.webhook_attempts: Counter[str] = Counter()
         # From a word of the model to the moment in which it is safe and followers see it.
         self.log_lag = Histogram(LAG_BOUNDS)
 

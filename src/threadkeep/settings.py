@@ -128,6 +128,15 @@ class Settings:
     run_events_characters_max: int = _setting(64 * 1024 * 1024, "Most characters of events in one run.")
     poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
+    webhook_private_addresses: bool = _setting(
+        False, "Tell webhooks in private networks too, and by plain http; otherwise such addresses are refused."
+    )
+    webhook_timeout_s: float = _setting(15.0, "Seconds a webhook has to answer.")
+    webhook_retry_s: float = _setting(
+        5.0, "Seconds until a webhook is told again after a failure; each further pause is four times as long."
+    )
+    webhook_give_up_s: float = _setting(259_200.0, "Seconds after an event in which webhooks are told of it.")
+    webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which deliveries that are over can be listed.")
     upstream_url: str = _setting(
         "",
         "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1. "

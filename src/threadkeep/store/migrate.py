@@ -43,6 +43,8 @@ SHARED_TABLES = (
     "usage",
     "limits",
     "limit_windows",
+    "webhooks",
+    "webhook_deliveries",
 )
 
 
