@@ -23,6 +23,7 @@ from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
+from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 from threadkeep.webhook_delivery import Deliverer
 from threadkeep.worker import Worker
@@ -52,6 +53,7 @@ class Threadkeep:
         self.store = store.create_store(settings, serving=True)
         is_shared = store.is_shared(settings)
         self.metrics = Metrics()
+        self.tracing = Tracing(settings)
         self.events = EventLog(self.store, is_shared=is_shared, metrics=self.metrics)
         self.upstreams = Upstreams(settings, self._new_id)
         self.worker: Worker | NoWorker = NoWorker()
@@ -63,7 +65,9 @@ class Threadkeep:
         proxies = TrustedProxies(settings.forwarded_allow_ips)
         self.metrics_page = MetricsPage(self.context_of(""), self.authenticator)
         site = Site(self.store.ping, proxies, self.metrics_page)
-        self.api = Api(settings, self.authenticator, self._request_log, self.metrics, proxies, site.answer)
+        self.api = Api(
+            settings, self.authenticator, self._request_log, self.metrics, self.tracing, proxies, site.answer
+        )
 
     def context_of(self, project_id: str, key_id: str = "", limits: Mapping[str, Limits] | None = None) -> Context:
         """What operations get for a caller of that project, with that key. Without `limits` there are none."""
@@ -79,6 +83,7 @@ class Threadkeep:
             self.metrics,
             key_id,
             None if limits is None else self._limiter.quota(project_id, key_id, limits),
+            self.tracing,
         )
 
     @asynccontextmanager
@@ -87,6 +92,7 @@ class Threadkeep:
         await self.store.open()
         try:
             await migrate.prepare(self.store)
+            self.tracing.open()
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
             deliverer = Deliverer(self.context_of(""))
@@ -105,6 +111,7 @@ class Threadkeep:
                 await self._sweep_last()
                 await self.authenticator.stop()
                 await self.upstreams.close()
+                await self.tracing.close()
                 if self._request_log:
                     self._request_log.write()
         finally:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from threadkeep import tracing
 from threadkeep.events import EventLog
 from threadkeep.ids import IdSource
 from threadkeep.limits import Quota
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
+from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 
 
@@ -79,6 +81,7 @@ class Context:
     key_id: str = ""
     # What the caller may use, where there are limits.
     quota: Quota | None = None
+    tracing: Tracing = tracing.OFF
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""

@@ -87,7 +87,8 @@ class Execution:
         request = await conversation.request_of(self._ctx, run, self._held.plan, steps, route.context_tokens)
         turn = Turn(self._ctx, run, self._log, next_step=len(all_steps) + 1)
         metrics, asked_at = self._ctx.metrics, time.perf_counter()
-        async with aclosing(self._ctx.upstreams.stream(request)) as answer:
+        traced = self._ctx.tracing.call(route, request, run.thread_id, self._ctx.upstreams.stream(request))
+        async with aclosing(traced) as answer:
             async for parts in answer:
                 if asked_at:
                     metrics.token_came(route.name, time.perf_counter() - asked_at)

@@ -151,6 +151,8 @@ class Plan(Struct, kw_only=True, omit_defaults=True):
     turn: Usage | None = None
     # The key that made it, if it is one of the database.
     key_id: str = ""
+    # What links it to its request's trace.
+    trace: str = ""
     # Its owner stopped in good order: the next one is not a further attempt.
     is_handed_over: bool = False
 

@@ -105,6 +105,8 @@ class RunLog:
     def _take(self, entry: Entry, added_at: float | None) -> None:
         if added_at is not None:
             self._ctx.metrics.log_lag.add(time.perf_counter() - added_at)
+        if entry.status:
+            self._ctx.tracing.rested(entry.status)
         self._last_seq = entry.last_seq
         self._characters_left -= len(entry.frames)
         self._ctx.events.publish(self._thread_id, self._run_id, entry)

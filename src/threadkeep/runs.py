@@ -145,6 +145,7 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
     """Starts an assistant on the thread, after adding `additional_messages`."""
     params.check(strict=ctx.settings.strict)
     run_id = ctx.new_id("run")
+    trace = ctx.tracing.carrier()
     added = [
         messages.new(ctx, thread_id, message, f"additional_messages[{index}].")
         for index, message in enumerate(params.additional_messages or ())
@@ -162,7 +163,8 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
         run.instructions = "\n".join(filter(None, (run.instructions, params.additional_instructions))) or None
         _require_something_to_say(tx, run)
         end = lifecycle.message_end(tx, thread_id)
-        plan = Plan(context_to=end, own_from=before + 1 if added else 0, own_to=end if added else 0, key_id=ctx.key_id)
+        own = (before + 1, end) if added else (0, 0)
+        plan = Plan(context_to=end, own_from=own[0], own_to=own[1], key_id=ctx.key_id, trace=trace)
         begun = _begin(tx, ctx, run, plan, claims=has_slot and not waits, waits=waits)
         begun.cancelled = cancelled
         return begun
@@ -177,6 +179,7 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
         params.tool_resources.check()
     made = threads.new(ctx, params.thread or ThreadCreateParams(), "thread.")
     run_id = ctx.new_id("run")
+    trace = ctx.tracing.carrier()
 
     def unit(tx: Transaction, *, has_slot: bool) -> _Begun:
         assistant = assistants.find(tx, ctx.project_id, params.assistant_id)
@@ -186,7 +189,8 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
             run.tool_resources = msgspec.to_builtins(params.tool_resources)
         _require_something_to_say(tx, run)
         told = [("thread.created", made.body)]
-        return _begin(tx, ctx, run, Plan(context_to=made.messages, key_id=ctx.key_id), claims=has_slot, before=told)
+        plan = Plan(context_to=made.messages, key_id=ctx.key_id, trace=trace)
+        return _begin(tx, ctx, run, plan, claims=has_slot, before=told)
 
     return _set_off(ctx, await _with_slot(ctx, unit), streams=bool(params.stream))
 

@@ -85,6 +85,11 @@ class Settings:
     metrics_port: int = _setting(
         0, "Port for `/metrics` alone, on the same host; process number n of several takes this port plus n. 0: none."
     )
+    tracing: bool = _setting(
+        False,
+        "Send traces by OpenTelemetry; its own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, say where to.",
+    )
+    tracing_content: bool = _setting(False, "Put what was said to models, and by them, into traces.")
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
     bodies_bytes_max: int = _setting(256 * 1024 * 1024, "Largest sum of the request bodies in memory at one moment.")
     head_bytes_max: int = _setting(64 * 1024, "Largest request head (request line and headers).")

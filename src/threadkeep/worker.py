@@ -132,7 +132,8 @@ class Worker:
         run_id = held.run.id
         execution = Execution(self._context_of(held.project_id), held)
         try:
-            await self._until_it_rests(execution, run_id)
+            with self._ctx.tracing.run(held):
+                await self._until_it_rests(execution, run_id)
         except FenceLostError:
             self._ctx.metrics.lost += 1
             log.info("%s is no longer ours", run_id)

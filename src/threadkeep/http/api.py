@@ -26,6 +26,7 @@ from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.streaming import EventStream
+from threadkeep.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Api:
         authenticator: Authenticator,
         request_log: RequestLog | None,
         metrics: Metrics,
+        tracing: Tracing,
         proxies: TrustedProxies,
         site: Callable[[Request], Awaitable[Answer]],
         routes: tuple[Route, ...] = ROUTES,
@@ -50,6 +52,7 @@ class Api:
         self._authenticator = authenticator
         self._request_log = request_log
         self._metrics = metrics
+        self._tracing = tracing
         self._site = site
         self._proxies = proxies
         self._routes = RouteTable(routes, strict=settings.strict)
@@ -58,7 +61,7 @@ class Api:
     async def answer(self, request: Request) -> Answer:
         """Never raises, except `ClientGoneError`."""
         try:
-            answer = await self._answer(request)
+            answer = await (self._traced_answer(request) if self._tracing.is_on else self._answer(request))
         except BaseException:
             self._log(request, CLIENT_GONE)
             raise
@@ -69,6 +72,12 @@ class Api:
         if extra := cors.headers_for(self._settings.cors_origins, request.headers):
             answer = msgspec.structs.replace(answer, headers=(*answer.headers, *extra))
         return answer
+
+    async def _traced_answer(self, request: Request) -> Answer:
+        with self._tracing.request(request.method, request.headers) as span:
+            answer = await self._answer(request)
+            span.answered(request.route, answer.status)
+            return answer
 
     async def _answer(self, request: Request) -> Answer:
         try:
