@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs transcripts bench bench-large lock clean
+.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs transcripts bench bench-large bench-runs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,9 @@ bench: $(VENV)/.bench-installed ## Measure the server beside others, and write t
 
 bench-large: $(VENV)/.bench-installed ## The same with a million threads (needs wrk; 20 minutes)
 	$(BIN)/python -m bench large --write
+
+bench-runs: $(VENV)/.tests-installed ## Measure streamed runs, and write their page (10 minutes)
+	$(BIN)/python -m bench.runs --write
 
 lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py

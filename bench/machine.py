@@ -19,8 +19,8 @@ MEMORY_FILESYSTEMS = {"tmpfs", "ramfs"}
 BUSY_LOAD = 0.5
 
 
-def describe(folder: Path) -> dict[str, str]:
-    """The machine and the programs, with the disk that `folder` is on."""
+def here(folder: Path) -> dict[str, str]:
+    """The machine, with the disk that `folder` is on."""
     return {
         "CPU": f"{_processor()}, {len(CPUS)} CPUs",
         "memory": f"{_memory_gib():.0f} GiB",
@@ -28,6 +28,12 @@ def describe(folder: Path) -> dict[str, str]:
         "kernel": "Linux " + re.match(r"[\d.]*\d", platform.release())[0],
         "Python": platform.python_version(),
         "SQLite": f"{apsw.sqlite_lib_version()} (apsw {apsw.apsw_version()})",
+    }
+
+
+def describe(folder: Path) -> dict[str, str]:
+    """The machine and the programs that are measured beside each other."""
+    return here(folder) | {
         "HTTP": f"uvicorn {version('uvicorn')}, uvloop {version('uvloop')}, httptools {version('httptools')}",
         "compared with": ", ".join(
             f"{name} {version(package)}"

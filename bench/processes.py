@@ -70,13 +70,13 @@ def settle(processes: list[UsesCpu], at_least_s: float = 0) -> None:
 class Server:
     """A process that answers on a port of loopback. What it writes to stderr goes to `log`."""
 
-    def __init__(self, command: list[str], log: Path, **environ: str) -> None:
+    def __init__(self, command: list[str], log: Path, *, cpus: list[int] = SERVER_CPU, **environ: str) -> None:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.peak_mb = 0.0
         self._log = log
         started = time.perf_counter()
-        with pinned(SERVER_CPU), log.open("w") as stderr:
+        with pinned(cpus), log.open("w") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command, str(port)],
                 env=_without_settings() | environ,
@@ -91,6 +91,11 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """Ends the process as a power cut would."""
+        self._process.kill()
         self._process.wait()
 
     def cpu_s(self) -> float:

@@ -43,9 +43,9 @@ class Part:
     others: dict[str, Figure | None] = field(default_factory=dict)
 
 
-def read(folder: Path = FOLDER) -> dict[str, Part]:
+def read(folder: Path = FOLDER, names: tuple[str, ...] = PARTS) -> dict[str, Part]:
     """The parts that were measured."""
-    files = {name: folder / f"{name}.json" for name in PARTS}
+    files = {name: folder / f"{name}.json" for name in names}
     return {name: msgspec.json.decode(file.read_bytes(), type=Part) for name, file in files.items() if file.exists()}
 
 

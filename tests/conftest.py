@@ -58,7 +58,8 @@ def postgres():
 @pytest.fixture(scope="session")
 def postgres_settings():
     """What a server on PostgreSQL must be told beside its database."""
-    return {"postgres_statements_cached": 0} if POOLED else {}
+    # There are many servers at once, and one PostgreSQL has room for a hundred connections.
+    return {"postgres_connections_max": 6} | ({"postgres_statements_cached": 0} if POOLED else {})
 
 
 @pytest.fixture(scope="session")

@@ -84,8 +84,8 @@ def test_who_waits_for_a_status_hears_of_one_that_a_follower_has_read_from_the_l
         await append(store, DELTA)
         waiting = asyncio.create_task(log.wait(**PLACE, is_reached=events.is_over))
         # Until it waits for news.
-        while not log.followed or log._channels["thread_a", "run_a"]._change_of_status is None:
-            await store.one(events.sql.find_status, **PLACE)
+        while not log.followed or log._channels["thread_a", "run_a"]._change_of_status is None:  # noqa: ASYNC110 - unannounced
+            await asyncio.sleep(0)
         await store.write(lambda tx: tx.run(complete))
         entry = await append(store, END, status="completed")
         assert await rest_of(log.follow(**PLACE, after=0, status="completed")) == [1, 2, 2]

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from threadkeep import store, threads
+from threadkeep import idempotency, store, threads
 from threadkeep.context import Context, NoWorker
 from threadkeep.errors import APIError
 from threadkeep.events import EventLog
@@ -132,7 +132,8 @@ class Threadkeep:
             if await threads.needs_sweep(self.store, int(self._clock())):
                 await asyncio.sleep(after_s)
                 await threads.sweep(self.store, int(self._clock()))
+            await idempotency.sweep(self.store, int(self._clock()), self.settings.idempotency_keys_kept_s)
         except APIError as error:
-            log.warning("cannot remove what deleted threads left, will try again: %s", error)
+            log.warning("cannot remove what nobody needs any more, will try again: %s", error)
         except Exception:
-            log.exception("cannot remove what deleted threads left, will try again")
+            log.exception("cannot remove what nobody needs any more, will try again")

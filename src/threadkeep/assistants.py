@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import ids, invalid, metadata, references, tools
+from threadkeep import idempotency, ids, invalid, metadata, references, tools
 from threadkeep.context import Context
 from threadkeep.errors import NotFoundError
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -135,9 +135,11 @@ async def create(ctx: Context, params: AssistantCreateParams) -> Stored:
     row = {"project_id": ctx.project_id, "assistant_id": assistant.id, "shape": SHAPE, "body": body.decode()}
 
     def unit(tx: Transaction) -> None:
+        ctx.take_key(tx)
         tx.one(sql.hold_project, project_id=ctx.project_id)
         if not tx.run(sql.insert_assistant, **row):
             raise invalid.invalid_value("id", f"'{assistant.id}' is already in use")
+        ctx.keep_answer(tx, body, assistant.id)
 
     await ctx.store.write(unit)
     return Stored(body)
@@ -196,6 +198,7 @@ async def delete(ctx: Context, assistant_id: str) -> AssistantDeleted:
     def unit(tx: Transaction) -> None:
         if not tx.run(sql.delete_assistant, project_id=ctx.project_id, assistant_id=assistant_id):
             raise NotFoundError.of("assistant", assistant_id)
+        idempotency.erase_assistant(tx, ctx.project_id, assistant_id)
 
     await ctx.store.write(unit)
     return AssistantDeleted(id=assistant_id)

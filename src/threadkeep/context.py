@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from threadkeep import tracing
+from threadkeep import idempotency, tracing
 from threadkeep.events import EventLog
+from threadkeep.idempotency import KeyedRequest
 from threadkeep.ids import IdSource
 from threadkeep.limits import Quota
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
-from threadkeep.store.interface import Store
+from threadkeep.store.interface import Store, Transaction
 from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 
@@ -82,6 +83,8 @@ class Context:
     # What the caller may use, where there are limits.
     quota: Quota | None = None
     tracing: Tracing = tracing.OFF
+    # The request has an `Idempotency-Key`.
+    keyed: KeyedRequest | None = None
 
     def now(self) -> int:
         """The wire's time: whole seconds since the epoch."""
@@ -90,6 +93,24 @@ class Context:
     def now_ms(self) -> int:
         """For leases and wake-ups: milliseconds since the epoch."""
         return int(self.clock() * 1000)
+
+    def take_key(self, tx: Transaction) -> None:
+        """What a unit that creates something does first. Raises when the request's key was used before."""
+        if self.keyed:
+            idempotency.take(tx, self.project_id, self.keyed, self.now(), self.settings.idempotency_keys_kept_s)
+
+    def keep_answer(
+        self,
+        tx: Transaction,
+        answer: bytes,
+        object_id: str,
+        *,
+        thread_id: str | None = None,
+        after_event: int | None = None,
+    ) -> None:
+        """What it does last: the request's key will give this answer again."""
+        if self.keyed:
+            idempotency.keep(tx, self.project_id, self.keyed, answer, object_id, thread_id, after_event)
 
 
 def outside_a_server(store: Store, settings: Settings, project_id: str) -> Context:

@@ -9,12 +9,14 @@
         ├── NotFoundError            404
         ├── MethodNotAllowedError    405
         ├── RequestTimeoutError      408
+        ├── ConflictError            409
         ├── RequestTooLargeError     413
         ├── RateLimitError           429
         ├── InternalServerError      500
         └── ServiceUnavailableError  503
             ├── OverloadedError          the write queue is full
-            └── StorageUnavailableError  the disk is full, read-only or failing
+            ├── StorageUnavailableError  the disk is full, read-only or failing
+            └── OutcomeUnknownError      the database went away during a commit
 
 Class names are those the official SDK raises on the other side. The texts of the original's request validator are in
 `invalid.py`.
@@ -105,6 +107,15 @@ class RequestTimeoutError(APIError):
     status = 408
 
 
+class ConflictError(APIError):
+    """An `Idempotency-Key` is given to a second, different request. The SDKs would send that again by themselves."""
+
+    status = 409
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message, code=code, headers=((b"x-should-retry", b"false"),))
+
+
 class RequestTooLargeError(APIError):
     """The body is over the limit."""
 
@@ -170,3 +181,14 @@ class StorageUnavailableError(ServiceUnavailableError):
 
     code = "storage_unavailable"
     retry_after_s = 5
+
+
+class OutcomeUnknownError(ServiceUnavailableError):
+    """The connection broke while the database was committing: it may have happened or not."""
+
+    code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
+        # The SDKs would try again by themselves.
+        self.headers = (*self.headers, (b"x-should-retry", b"false"))

@@ -123,7 +123,8 @@ class Channel:
         self.status_changes = 0
         self._entries: deque[Entry] = deque()
         self._characters = 0
-        self._change: asyncio.Future[None] | None = None
+        # Those who wait for the next entry, one future each: cheaper than one that all share and must not cancel.
+        self._waiting: set[asyncio.Future[None]] = set()
         self._change_of_status: asyncio.Future[None] | None = None
         # When the log is looked at for it, by the loop's clock, and how long after that again.
         self.look_at = 0.0
@@ -147,8 +148,9 @@ class Channel:
             self.release()
 
     def _wake(self) -> None:
-        if self._change and not self._change.done():
-            self._change.set_result(None)
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def release(self) -> None:
         """Has those who wait for a status look at it."""
@@ -171,19 +173,29 @@ class Channel:
             return []
         if not self._entries or self._entries[0].seq > cursor + 1:
             return None
-        return [entry for entry in self._entries if entry.last_seq > cursor]
+        found: list[Entry] = []
+        # Nearly always it is the newest one alone.
+        for entry in reversed(self._entries):
+            if entry.last_seq <= cursor:
+                break
+            found.append(entry)
+        found.reverse()
+        return found
 
     async def change(self) -> None:
         """Returns when there is a new entry."""
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_future()
-        # Several may wait for it, and one of them may give up.
-        await asyncio.shield(self._change)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
 
     async def change_of_status(self) -> None:
         """Returns when there is a new entry that changes the run's status."""
         if self._change_of_status is None or self._change_of_status.done():
             self._change_of_status = asyncio.get_running_loop().create_future()
+        # Several may wait for it, and one of them may give up.
         await asyncio.shield(self._change_of_status)
 
 

@@ -35,8 +35,10 @@ class Execution:
     async def run(self) -> None:
         """Returns when the run rests. Raises `FenceLostError` when it has been taken away, or a store's error."""
         self._log = RunLog(self._ctx, self._held, *await self._ctx.store.read(self._measure))
-        async with self._log.writing():
+        try:
             await self._until_it_rests()
+        finally:
+            await self._log.close()
 
     async def fail(self, error: LastError) -> None:
         """Ends the run with an error."""

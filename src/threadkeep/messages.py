@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import events, metadata, references
+from threadkeep import events, idempotency, metadata, references
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -202,10 +202,12 @@ async def create(ctx: Context, thread_id: str, params: MessageAddParams) -> Stor
     message, body = new(ctx, thread_id, params)
 
     def unit(tx: Transaction) -> None:
+        ctx.take_key(tx)
         held = hold_thread(tx, ctx, thread_id)
         if held.active_run_id:
             raise ThreadBusyError(thread_id, held.active_run_id)
         append(tx, ctx.settings.thread_messages_max, held.deleted_seq, message, body)
+        ctx.keep_answer(tx, body, message.id, thread_id=thread_id)
 
     try:
         await ctx.store.write(unit)
@@ -296,6 +298,7 @@ async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDelete
         if deleted is None:
             raise NotFoundError.of("message", message_id)
         tx.run(sql.remember_deleted_message, thread_id=thread_id, seq=deleted[0])
+        idempotency.erase_message(tx, thread_id, message_id)
 
     await ctx.store.write(unit)
     return MessageDeleted(id=message_id)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 
 from threadkeep import events, lifecycle
 from threadkeep.context import Context
+from threadkeep.errors import APIError
 from threadkeep.events import Entry, Event
 from threadkeep.lifecycle import FenceLostError, HeldRun
 from threadkeep.store.interface import Transaction
@@ -22,7 +23,11 @@ class LogTooLongError(Exception):
 
 
 class RunLog:
-    """Appends to the log of a run under a fence, and tells the followers once it is committed."""
+    """Appends to the log of a run under a fence, and tells the followers once it is committed.
+
+    Its methods are called by one task, one after the other. What was added is written without a task of its
+    own: with a hundred streams, each switch to another task is felt.
+    """
 
     def __init__(self, ctx: Context, held: HeldRun, last_seq: int, characters: int) -> None:
         self._ctx = ctx
@@ -32,51 +37,33 @@ class RunLog:
         self._last_seq = last_seq
         self._characters_left = ctx.settings.run_events_characters_max - characters
         self._pending: list[Event] = []
-        # When the oldest of them came.
+        self._pending_characters = 0
+        # When the oldest of what is pending came.
         self._added_at = 0.0
-        self._is_wanted = asyncio.Event()
-        # One write at a time, so that events keep their order.
-        self._writing = asyncio.Lock()
-        self._failure: Exception | None = None
+        # The write of deltas that is under way. There is one at a time, so that events keep their order.
+        self._writing: asyncio.Future[int] | None = None
+        # What is added goes with the unit that is about to be run.
+        self._is_committing = False
+        self._failure: BaseException | None = None
 
     def add(self, event: Event) -> None:
         """Appends a delta soon. Raises what went wrong with those before."""
         if self._failure:
             raise self._failure
-        if self._characters_left < 0:
+        self._pending_characters += len(event[1])
+        if self._pending_characters > self._characters_left:
             raise LogTooLongError
         if not self._pending:
             self._added_at = time.perf_counter()
         self._pending.append(event)
-        self._is_wanted.set()
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """Writes what is added, until the block ends; no write is given up half way."""
-        task = asyncio.create_task(self._write_added())
-        try:
-            yield
-        finally:
-            try:
-                async with self._writing:
-                    pass
-            finally:
-                task.cancel()
-
-    async def _write_added(self) -> None:
-        try:
-            while True:
-                await self._is_wanted.wait()
-                self._is_wanted.clear()
-                async with self._writing:
-                    await self._flush()
-        except Exception as error:  # noqa: BLE001 - `add` raises it where the run is carried out
-            self._failure = error
+        if self._writing is None:
+            self._write()
 
     async def flush(self) -> None:
         """Returns when all that was added is committed. Raises `FenceLostError`."""
-        async with self._writing:
-            await self._flush()
+        if self._pending and self._writing is None and self._failure is None:
+            self._write()
+        await self._settle()
 
     async def commit(self, unit: Callable[[Transaction, HeldRun, list[Event]], Entry]) -> None:
         """Runs a unit that appends what was added and more. Raises `FenceLostError`."""
@@ -84,23 +71,55 @@ class RunLog:
         def under_fence(tx: Transaction) -> Entry:
             return unit(tx, lifecycle.hold(tx, self._thread_id, self._run_id, fence=self._fence), list(added))
 
-        async with self._writing:
-            if self._failure:
-                raise self._failure
-            added, self._pending = self._pending, []
-            added_at = self._added_at if added else None
+        self._is_committing = True
+        try:
+            await self._settle()
+            added_at = self._added_at if self._pending else None
+            added = self._take_pending()
             self._take(await self._ctx.store.write(under_fence), added_at)
+        finally:
+            self._is_committing = False
 
-    async def _flush(self) -> None:
-        if not self._pending:
-            return
-        added, self._pending = self._pending, []
+    async def _settle(self) -> None:
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        if self._failure:
+            raise self._failure
+
+    async def close(self) -> None:
+        """Begins no further write; none is given up half way."""
+        self._take_pending()
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    def _write(self) -> None:
         added_at = self._added_at
+        added = self._take_pending()
         entry = events.entry(self._last_seq + 1, added)
         insertion = events.fenced_insertion(self._thread_id, self._run_id, entry, self._fence)
-        if not await self._ctx.store.run_all([insertion], is_patient=True):
-            raise FenceLostError
-        self._take(entry, added_at)
+        try:
+            self._writing = asyncio.ensure_future(self._ctx.store.run_all([insertion], is_patient=True))
+        except APIError as error:
+            self._failure = error
+            return
+        self._writing.add_done_callback(partial(self._written, entry, added_at))
+
+    def _written(self, entry: Entry, added_at: float, writing: asyncio.Future[int]) -> None:
+        self._writing = None
+        if writing.cancelled():
+            return
+        if error := writing.exception():
+            self._failure = error
+        elif not writing.result():
+            self._failure = FenceLostError()
+        else:
+            self._take(entry, added_at)
+            if self._pending and not self._is_committing:
+                self._write()
+
+    def _take_pending(self) -> list[Event]:
+        pending, self._pending, self._pending_characters = self._pending, [], 0
+        return pending
 
     def _take(self, entry: Entry, added_at: float | None) -> None:
         if added_at is not None:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,7 @@ from threadkeep.assistants import Assistant, Instructions
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError, RateLimitError
 from threadkeep.events import Entry
+from threadkeep.idempotency import AnsweredBeforeError
 from threadkeep.lifecycle import Cancelled, FenceLostError, HeldRun, Plan, Run, TruncationStrategy
 from threadkeep.messages import MessageCreateParams
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -33,10 +34,11 @@ from threadkeep.streaming import EventStream, WithHeaders
 from threadkeep.threads import ThreadCreateParams
 from threadkeep.tools import ReasoningEffort, ResponseFormat, Temperature, ToolChoice, Tools, TopP
 
-T = TypeVar("T")
 sql = queries.load("runs")
 
 STRICT_TOKENS_MIN = 256
+# Python refuses to read numbers of thousands of digits, which clients can send.
+EVENT_DIGITS_MAX = 19
 OUTPUTS_BYTES_MAX = 512 * 1024
 # How far back a message of a user is looked for, where the assistant has no instructions.
 USER_MESSAGE_WITHIN = 100
@@ -139,6 +141,8 @@ class _Begun(Struct):
     entries: list[Entry]
     is_claimed: bool
     cancelled: Cancelled | None = None
+    # In place of the answer: the run was found to be over.
+    refusal: BadRequestError | None = None
 
 
 async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Stored | EventStream:
@@ -152,6 +156,7 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
     ]
 
     def unit(tx: Transaction, *, has_slot: bool) -> _Begun:
+        ctx.take_key(tx)
         thread = messages.hold_thread(tx, ctx, thread_id)
         assistant = assistants.find(tx, ctx.project_id, params.assistant_id)
         cancelled = _make_way(tx, ctx, thread_id, thread.active_run_id, params)
@@ -169,7 +174,7 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
         begun.cancelled = cancelled
         return begun
 
-    return _set_off(ctx, await _with_slot(ctx, unit), streams=bool(params.stream))
+    return await _carry_out(ctx, unit, streams=bool(params.stream))
 
 
 async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> Stored | EventStream:
@@ -182,6 +187,7 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
     trace = ctx.tracing.carrier()
 
     def unit(tx: Transaction, *, has_slot: bool) -> _Begun:
+        ctx.take_key(tx)
         assistant = assistants.find(tx, ctx.project_id, params.assistant_id)
         made.store(tx)
         run = _new_run(ctx, run_id, made.thread.id, assistant, params)
@@ -192,7 +198,7 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
         plan = Plan(context_to=made.messages, key_id=ctx.key_id, trace=trace)
         return _begin(tx, ctx, run, plan, claims=has_slot, before=told)
 
-    return _set_off(ctx, await _with_slot(ctx, unit), streams=bool(params.stream))
+    return await _carry_out(ctx, unit, streams=bool(params.stream))
 
 
 async def list_(ctx: Context, thread_id: str, params: ListParams) -> Page[Stored]:
@@ -232,7 +238,7 @@ async def retrieve(
     """
     body = _require_run(await ctx.store.one(sql.retrieve_run, **_place(ctx, thread_id, run_id)), thread_id, run_id)
     if params.stream or (last_event_id and not ctx.settings.strict):
-        return await _follow_again(ctx, thread_id, run_id, params, last_event_id or "")
+        return await _follow_again(ctx, thread_id, run_id, _place_to_follow_from(params, last_event_id or ""))
     poll_after_ms = POLL_AFTER_MS
     if x_stainless_poll_helper:
         poll_after_ms = POLL_HELPER_AFTER_MS
@@ -287,10 +293,13 @@ async def submit_tool_outputs(
             "'tool_outputs' too large: the combined tool outputs must be less than 512kb.", param="tool_outputs"
         )
 
-    def unit(tx: Transaction, *, has_slot: bool) -> _Begun | Entry:
+    def unit(tx: Transaction, *, has_slot: bool) -> _Begun:
+        ctx.take_key(tx)
         held = _hold(tx, ctx, thread_id, run_id)
         if held.run.status == "requires_action" and lifecycle.is_overdue(ctx, held.run):
-            return lifecycle.end(tx, ctx, held, "expired")
+            # This is to be committed, the key is left without an answer.
+            ended = lifecycle.end(tx, ctx, held, "expired")
+            return _Begun(held, b"", [ended], is_claimed=False, refusal=_not_awaited("expired"))
         if held.run.required_action is None:
             raise _not_awaited(held.run.status)
         awaited = [call.id for call in held.run.required_action.submit_tool_outputs.tool_calls]
@@ -299,16 +308,12 @@ async def submit_tool_outputs(
             raise BadRequestError(f"Expected tool outputs for call_ids {awaited}, got {given}")
         entries = [lifecycle.requeue(tx, ctx, held, outputs)]
         answer = lifecycle.encode(held.run)
+        ctx.keep_answer(tx, answer, run_id, thread_id=thread_id, after_event=entries[0].seq - 1)
         if has_slot:
             entries.append(lifecycle.claim(tx, ctx, held))
         return _Begun(held, answer, entries, is_claimed=has_slot)
 
-    begun = await _with_slot(ctx, unit)
-    if isinstance(begun, Entry):
-        ctx.events.publish(thread_id, run_id, begun)
-        ctx.worker.ring()
-        raise _not_awaited("expired")
-    return _set_off(ctx, begun, streams=bool(params.stream))
+    return await _carry_out(ctx, unit, streams=bool(params.stream))
 
 
 def backlog(tx: Transaction, ctx: Context) -> Backlog:
@@ -319,13 +324,25 @@ def backlog(tx: Transaction, ctx: Context) -> Backlog:
     return Backlog(dict(tx.all(sql.count_runs_by_status)), due, oldest_due_s)
 
 
-async def _with_slot(ctx: Context, unit: Callable[..., T]) -> T:
+async def _carry_out(ctx: Context, unit: Callable[..., _Begun], *, streams: bool) -> Stored | EventStream:
+    """Runs a unit that sets a run off, and answers: with the run, or with its events from there on."""
+    try:
+        begun = await _with_slot(ctx, unit)
+    except AnsweredBeforeError as before:
+        if not streams or before.after_event is None:
+            raise
+        run = lifecycle.decode(before.answer)
+        return await _follow_again(ctx, run.thread_id, run.id, before.after_event)
+    return _set_off(ctx, begun, streams=streams)
+
+
+async def _with_slot(ctx: Context, unit: Callable[..., _Begun]) -> _Begun:
     """Runs a unit that may claim its run for a slot of this process's worker, if there is one."""
     has_slot = ctx.worker.take_slot()
     is_claimed = False
     try:
         result = await ctx.store.write(partial(unit, has_slot=has_slot))
-        is_claimed = isinstance(result, _Begun) and result.is_claimed
+        is_claimed = result.is_claimed
         return result
     finally:
         if has_slot and not is_claimed:
@@ -338,7 +355,7 @@ def _set_off(ctx: Context, begun: _Begun, *, streams: bool) -> Stored | EventStr
         begun.cancelled.announce(ctx)
     run = begun.held.run
     answer: Stored | EventStream = Stored(begun.answer)
-    if streams:
+    if streams and not begun.refusal:
         # Before anything more can happen, so that nothing is missed.
         answer = EventStream(ctx.events.follow(run.thread_id, run.id, begun.entries[0].seq - 1, run.status))
     ctx.events.publish(run.thread_id, run.id, *begun.entries)
@@ -346,6 +363,8 @@ def _set_off(ctx: Context, begun: _Begun, *, streams: bool) -> Stored | EventStr
         ctx.worker.start(begun.held)
     else:
         ctx.worker.ring()
+    if begun.refusal:
+        raise begun.refusal
     return answer
 
 
@@ -378,6 +397,7 @@ def _begin(
     if not waits:
         changes.append((lifecycle.sql.occupy_thread, {"thread_id": run.thread_id, "run_id": run.id}))
     tx.run_all(changes)
+    ctx.keep_answer(tx, answer, run.id, thread_id=run.thread_id, after_event=0)
     return _Begun(held, answer, [entry], is_claimed=claims)
 
 
@@ -446,10 +466,15 @@ def _require_capacity(tx: Transaction, ctx: Context, *, claims: bool) -> None:
         raise RateLimitError(f"The server is full: {waiting_max} runs wait for their turn. Try again later.")
 
 
-async def _follow_again(
-    ctx: Context, thread_id: str, run_id: str, params: RunRetrieveParams, last_event_id: str
-) -> EventStream:
-    """The run's events behind a number that the client names; a snapshot when they are forgotten already."""
+def _place_to_follow_from(params: RunRetrieveParams, last_event_id: str) -> int:
+    if params.starting_after is not None:
+        return params.starting_after
+    is_number = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= EVENT_DIGITS_MAX
+    return int(last_event_id) if is_number else 0
+
+
+async def _follow_again(ctx: Context, thread_id: str, run_id: str, after: int) -> EventStream:
+    """The run's events behind number `after`; a snapshot when they are forgotten already."""
 
     def unit(tx: Transaction) -> tuple[Run, int]:
         row = tx.one(sql.retrieve_run, **_place(ctx, thread_id, run_id))
@@ -457,9 +482,6 @@ async def _follow_again(
         return run, events.last_seq(tx, thread_id, run_id)
 
     run, last_seq = await ctx.store.read(unit)
-    after = params.starting_after
-    if after is None:
-        after = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
     if not last_seq:
         return EventStream(events.Snapshot(after, lifecycle.event(run)))
     return EventStream(ctx.events.follow(thread_id, run_id, min(after, last_seq), run.status))

@@ -142,6 +142,9 @@ class Settings:
     )
     webhook_give_up_s: float = _setting(259_200.0, "Seconds after an event in which webhooks are told of it.")
     webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which deliveries that are over can be listed.")
+    idempotency_keys_kept_s: int = _setting(
+        86_400, "Seconds in which a request with the same `Idempotency-Key` gets the first answer again."
+    )
     upstream_url: str = _setting(
         "",
         "Base URL of a model server that speaks Chat Completions, such as http://127.0.0.1:11434/v1. "

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import ids, invalid, lifecycle, messages, metadata
+from threadkeep import idempotency, ids, invalid, lifecycle, messages, metadata
 from threadkeep.context import Context
 from threadkeep.errors import AuthenticationError, NotFoundError
 from threadkeep.messages import MessageCreateParams
@@ -105,8 +105,14 @@ class NewThread(Struct):
 async def create(ctx: Context, params: ThreadCreateParams) -> Stored:
     """Creates a thread with its first messages: all of it or nothing."""
     made = new(ctx, params)
-    if made.has_given_id:
-        await ctx.store.write(made.store)
+
+    def unit(tx: Transaction) -> None:
+        ctx.take_key(tx)
+        made.store(tx)
+        ctx.keep_answer(tx, made.body, made.thread.id, thread_id=made.thread.id)
+
+    if made.has_given_id or ctx.keyed:
+        await ctx.store.write(unit)
     else:
         await ctx.store.run_all([made.insertion, *made.parts])
     return Stored(made.body)
@@ -279,6 +285,7 @@ def _remove(tx: Transaction, thread_id: str) -> int:
     if found > messages.REMOVED_AT_ONCE:
         messages.remove_slice(tx, thread_id)
         return int(found)
+    idempotency.erase_thread(tx, thread_id)
     thread = _decode(body)
     gone, thread.metadata = thread.metadata, {}
     place = {"thread_id": thread_id, "project_id": project_id, "created_at": created_at, "deleted_at": deleted_at}

@@ -1,4 +1,4 @@
-"""docs/reference/performance.md is what the stored results say, no better."""
+"""docs/reference/performance.md and its sister for runs are what the stored results say, no better."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bench import page, results
 from bench.figures import Figure
 from bench.operations import OPERATIONS
 from bench.results import Part, Ratios, Row
+from bench.runs import page as runs_page
 
 MACHINE = {"CPU": "A processor, 2 CPUs"}
 
@@ -113,3 +114,17 @@ def test_every_operation_is_named_once():
 def test_what_follows_a_delete_is_shown_without_a_goal():
     text = page.render({"sqlite": part(**{"delete in all": Figure((3.0, 3.0))})})
     assert cells(text, "a delete with the removal that follows")[1:] == ["3.00 ± 0%", "none", ""]
+
+
+def test_the_page_of_runs_is_what_the_stored_results_render_to():
+    stored = runs_page.render(results.read(names=tuple(runs_page.PARTS.values())))
+    assert runs_page.PATH.read_text(encoding="utf-8") == stored, "python -m bench.runs --render"
+
+
+def test_figures_of_runs_are_judged_where_there_is_a_goal():
+    figures = {"steady_us": Figure((100.0, 110.0)), "held_streams": Figure((300.0,))}
+    text = runs_page.render({"runs-sqlite": part(**figures), "runs-postgres": part(steady_us=Figure((300.0,)))})
+    sqlite, postgres = text.split("## On PostgreSQL")
+    assert cells(sqlite, "CPU a token, 100")[1:] == ["105 µs ± 5%", "≤ 120 µs", "met"]
+    assert cells(sqlite, "streams of 20")[1:] == ["300", "none", ""]
+    assert cells(postgres, "CPU a token, 100")[1:] == ["300 µs", "none", ""]

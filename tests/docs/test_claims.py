@@ -1,11 +1,18 @@
-"""What the pages say of other people's clients."""
+"""What the pages say of other people's clients, and of the server's own words."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
 
 import openai
 import pytest
 
 from threadkeep import testing
+from threadkeep.server import banner
+from threadkeep.settings import Settings
+
+README = Path(__file__).parents[2] / "README.md"
 
 VERSION = "2024-05-01-preview"
 
@@ -40,3 +47,17 @@ def test_what_is_not_there_yet_is_a_404(server, path):
         pytest.raises(openai.NotFoundError, match="does not have files and vector stores yet"),
     ):
         client.post(path, cast_to=object, body={})
+
+
+def test_the_readme_shows_what_the_server_prints():
+    listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8000))
+    shown = banner(Settings(), listener, is_open=True).partition("\n\n")[0]
+    assert f"```text\n{shown}\n```" in README.read_text(encoding="utf-8")
+
+
+def test_a_server_names_its_model_servers_and_hides_their_keys():
+    listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8000))
+    settings = Settings(upstream_url="http://127.0.0.1:11434/v1", upstream_key="sk-secret", worker=False)
+    shown = banner(settings, listener, is_open=True)
+    assert "  models    http://127.0.0.1:11434/v1\n  runs      not carried out here" in shown
+    assert "secret" not in shown

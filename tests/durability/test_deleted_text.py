@@ -19,15 +19,23 @@ def files_with(db, *texts):
 
 
 def delete_secrets(threads, db):
-    """Stores `SECRETS` beside text that stays, finds them in the files, and deletes them."""
+    """Stores `SECRETS` beside text that stays, finds them in the files, and deletes them.
+
+    Answers that are kept under an `Idempotency-Key` hold the text too.
+    """
     of_message, of_thread, replaced, of_thread_metadata = SECRETS
     kept = threads.create(metadata={"key": replaced})
-    doomed = threads.create(metadata={"key": of_thread_metadata})
+    doomed = threads.create(metadata={"key": of_thread_metadata}, extra_headers={"Idempotency-Key": "thread"})
     secret_messages = []
     for length in LENGTHS:
         threads.messages.create(kept.id, role="user", content="neighbour".ljust(length, "."))
-        threads.messages.create(doomed.id, role="user", content=of_thread.ljust(length, "."))
-        secret = threads.messages.create(kept.id, role="user", content=of_message.rjust(length, "."))
+        of_message_key, of_thread_key = ({"Idempotency-Key": f"{where} {length}"} for where in ("kept", "doomed"))
+        threads.messages.create(
+            doomed.id, role="user", content=of_thread.ljust(length, "."), extra_headers=of_thread_key
+        )
+        secret = threads.messages.create(
+            kept.id, role="user", content=of_message.rjust(length, "."), extra_headers=of_message_key
+        )
         secret_messages.append(secret.id)
     assert all(files_with(db, secret) for secret in SECRETS)
     threads.update(kept.id, metadata={"key": "harmless"})

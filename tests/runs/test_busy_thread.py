@@ -126,6 +126,20 @@ def test_a_run_can_interrupt_the_active_one(chat, model, busy):
     assert model.requests[-1].body["messages"][-1]["content"] == "Stop it."
 
 
+def test_runs_that_wait_stay_behind_one_that_interrupts(chat, model, busy):
+    waiting = chat.start(extra_body={"if_active": "enqueue"})
+    run = chat.start(extra_body={"if_active": "interrupt"})
+    model.wait_for_requests(2)
+    assert refusal(chat.start)[2].endswith(f"already has an active run {run.id}.")
+    assert chat.runs.retrieve(waiting.id, thread_id=chat.thread.id).started_at is None
+    assert len(model.requests) == 2
+    model.release()
+    assert [chat.wait(one).status for one in (busy, run, waiting)] == ["cancelled", "completed", "completed"]
+    first, second = (message.run_id for message in chat.messages()[-2:])
+    assert (first, second) == (run.id, waiting.id)
+    assert add(chat).role == "user"
+
+
 def test_nothing_is_interrupted_where_nothing_runs(chat):
     for what in ("interrupt", "enqueue"):
         assert chat.wait(chat.start(extra_body={"if_active": what})).status == "completed"

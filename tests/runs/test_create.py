@@ -332,3 +332,23 @@ def test_runs_are_listed_newest_first_with_cursors(chat):
     _, _, message = refusal(chat.runs.list, chat.thread.id, after="run_x", error_class=openai.NotFoundError)
     assert message == "No run found with id 'run_x'."
     assert chat.client.beta.threads.runs.list(chat.client.beta.threads.create().id).data == []
+
+
+@pytest.mark.parametrize("last_event_id", ["9" * 5000, "9" * 40, "x", "-1"])
+def test_a_last_event_id_that_is_none_tells_all_events(chat, last_event_id):
+    run = chat.run()
+    answer = chat.client._client.get(
+        f"{chat.client.base_url}{chat.path[1:]}/{run.id}",
+        headers={"Authorization": f"Bearer {chat.client.api_key}", "Last-Event-ID": last_event_id},
+    )
+    assert answer.status_code == 200
+    assert answer.text.startswith("id: 1\nevent: thread.run.created\n")
+
+
+@pytest.mark.parametrize("kind", ["client", "strict_client"])
+def test_include_is_taken_by_every_call_that_has_it(request, new_chat, kind):
+    chat = new_chat(request.getfixturevalue(kind))
+    include = ["step_details.tool_calls[*].file_search.results[*].content"]
+    run = chat.run(include=include)
+    assert run.status == "completed"
+    assert len(chat.steps(run, include=include)) == 1

@@ -304,3 +304,48 @@ def test_streams_do_not_mix(new_chat):
     for chat, n in zip(chats, (3, 5), strict=True):
         run = stream(chat).get_final_run()
         assert (run.status, run.usage.completion_tokens) == ("completed", n)
+
+
+def test_text_after_calls_is_a_message_that_every_helper_understands(new_chat, model):
+    chat = new_chat(tools=TOOLS)
+    calls = testing.tool_calls(testing.call("time", call_id="call_a"), says=("Let me look.",))
+    model.reply(
+        testing.Reply(deltas=(*calls.deltas, {"content": "Wait."}), finish_reason="tool_calls"), testing.text("Noon.")
+    )
+    handler = stream(chat)
+    run = handler.get_final_run()
+    assert run.status == "requires_action"
+    assert handler.of("text done") == ["Let me look.", "Wait."]
+    second = submitted(chat, run, [{"tool_call_id": "call_a", "output": "12"}])
+    assert second.of("text done") == ["Noon."]
+    assert replayed(chat, run, Handler()).of("text done") == ["Let me look.", "Wait.", "Noon."]
+    assert [step.status for step in chat.steps(run)] == ["completed"] * 4
+    # The next turn is told of it all, in an order that model servers take.
+    assert [message["role"] for message in model.requests[-1].body["messages"]] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+
+
+def test_text_and_refusal_are_two_parts(chat, model):
+    model.reply(testing.Reply(deltas=({"content": "Well, "}, {"refusal": "no."}, {"content": "sorry."})))
+    handler = stream(chat)
+    assert handler.of("exception") == []
+    expected = [
+        {"type": "text", "text": {"value": "Well, sorry.", "annotations": []}},
+        {"type": "refusal", "refusal": "no."},
+    ]
+    assert [part.to_dict() for part in handler.get_final_messages()[0].content] == expected
+    assert [part.to_dict() for part in chat.messages()[-1].content] == expected
+
+
+@pytest.mark.parametrize(
+    "odd", ["a\u2028b\x85c", "a\0b", "\U0001f44b\u200d", "id: 1\n\nevent: done\ndata: x\n\n", "\r\n"]
+)
+def test_every_character_comes_through(chat, model, odd):
+    model.reply(testing.text("<", odd, ">"))
+    handler = stream(chat)
+    assert handler.get_final_messages()[0].content[0].text.value == f"<{odd}>" == chat.said()[-1]
+    assert replayed(chat, handler.get_final_run(), Handler()).of("text done") == [f"<{odd}>"]

@@ -2,6 +2,8 @@ CREATE INDEX assistants_listed on assistants (project_id, seq) where body is not
 
 CREATE INDEX deleted_threads_by_time on deleted_threads (deleted_at);
 
+CREATE INDEX idempotency_keys_by_object on idempotency_keys (in_thread_id, object_id);
+
 CREATE INDEX idempotency_keys_by_time on idempotency_keys (created_at);
 
 CREATE INDEX messages_by_run on messages (thread_id, run_id, seq) where run_id is not null and body is not null;
@@ -63,6 +65,9 @@ CREATE TABLE idempotency_keys (
     key text not null,
     request_hash text not null,
     created_at bigint not null,
+    object_id text,
+    in_thread_id text,
+    after_event bigint,
     answer text,
     primary key (project_id, key)
 );

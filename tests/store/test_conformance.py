@@ -72,6 +72,21 @@ def test_of_changes_that_go_together_none_is_there_when_one_fails(on_store, coun
     assert on_store(work) == []
 
 
+def test_patient_changes_each_tell_how_many_rows_they_touched_and_fail_alone(on_store):
+    none = sql.revoke_key, {"key_id": "key_none", "revoked_at": 1}
+    twice = sql.insert_project, {**added(0)[1], "name": "other"}
+
+    async def work(store):
+        changes = [*map(added, range(30)), none, twice, *map(added, range(30, 60))]
+        waiting = [store.run_all([change], is_patient=True) for change in changes]
+        return await asyncio.gather(*waiting, return_exceptions=True), await store.read(names)
+
+    outcomes, stored = on_store(work)
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Exception)] == [1] * 30 + [0] + [1] * 30
+    assert "unique" in str(outcomes[31]).lower()
+    assert stored == [f"{n:03}" for n in range(60)]
+
+
 def test_what_was_written_is_there_after_reopening(on_store):
     on_store(lambda store: store.write(add("a")))
     assert on_store(lambda store: store.read(names)) == ["a"]

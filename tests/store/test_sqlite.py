@@ -237,7 +237,7 @@ def test_every_query_is_valid_and_uses_an_index(path):
 
     async def work(_store):
         connection = apsw.Connection(str(path))
-        for noun in ("threads", "messages", "projects", "store/migrate"):
+        for noun in ("threads", "messages", "idempotency", "projects", "store/migrate"):
             for query in queries.load(noun):
                 if query.name == "create_migrations":
                     continue

@@ -30,13 +30,13 @@ REQUESTS = [
         "DELETE",
         "/threads/{thread}/messages/{message}",
         None,
-        ["select deleted_seq", "update messages", "update threads"],
+        ["select deleted_seq", "update messages", "update threads", "update idempotency_keys"],
     ),
     ("POST", "/assistants", ASSISTANT, ["select project_id from projects", "insert into assistants"]),
     ("GET", "/assistants", None, ["select assistant_id, body from assistants"]),
     ("GET", "/assistants/{assistant}", None, ["select body from assistants"]),
     ("POST", "/assistants/{assistant}", {"name": "new"}, ["select body from assistants", "update assistants"]),
-    ("DELETE", "/assistants/{assistant}", None, ["update assistants set body = null"]),
+    ("DELETE", "/assistants/{assistant}", None, ["update assistants set body = null", "update idempotency_keys"]),
 ]
 
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 Header = tuple[bytes, bytes]
 
-_EXPOSED = b"x-request-id, openai-processing-ms, openai-version, openai-poll-after-ms, retry-after, x-should-retry"
+_EXPOSED = (
+    b"x-request-id, openai-processing-ms, openai-version, openai-poll-after-ms, retry-after, x-should-retry, "
+    b"idempotent-replayed"
+)
 
 
 def headers_for(origins: tuple[str, ...], request: Mapping[bytes, bytes]) -> list[Header]:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from threadkeep import ids, invalid
+from threadkeep import idempotency, ids, invalid
 from threadkeep.context import Context
-from threadkeep.errors import BadRequestError
+from threadkeep.errors import BadRequestError, OutcomeUnknownError, StorageUnavailableError
 from threadkeep.http import dialect, query, validation
 from threadkeep.http.exchange import Answer, Header
+from threadkeep.idempotency import AnsweredBeforeError, KeyedRequest
+from threadkeep.pages import Stored
 from threadkeep.streaming import EventStream, WithHeaders
 
 OK = 200
 _NOT_PLAIN = (EventStream, WithHeaders)
 _encode = msgspec.json.Encoder().encode
+_KEY = idempotency.HEADER.lower().encode()
+# Tells a client that this is the answer to an earlier request.
+REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 # What is wrong with a body of many elements takes seconds to find. Bodies over this size are decoded in an OS thread,
 # one at a time because of the memory it takes, so that other requests are answered meanwhile.
@@ -49,6 +54,8 @@ class Route:
     headers: tuple[str, ...] = ()
     # Whether it may answer with events in place of `result`.
     streams: bool = False
+    # Whether an `Idempotency-Key` keeps it from being done twice: its unit of work takes the key and keeps the answer.
+    takes_key: bool = False
     # Whether the original asked for its beta header.
     beta: bool = True
     # Not part of the original's API.
@@ -76,6 +83,7 @@ class Endpoint:
         self._operation = route.operation
         self._parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
         self._headers = [(name.replace("-", "_"), name.encode()) for name in route.headers]
+        self._takes_key = route.takes_key and not strict
         self._decoder = msgspec.json.Decoder(route.body) if route.body else None
 
     async def call(
@@ -101,7 +109,10 @@ class Endpoint:
             arguments.append(value)
         if params is not None:
             arguments.append(params)
-        if self._headers:
+        if self._takes_key and _KEY in headers:
+            arguments[0] = replace(ctx, keyed=await self._keyed(headers[_KEY], path_ids, body, v1=v1))
+            result = await self._once(arguments)
+        elif self._headers:
             result = await self._operation(*arguments, **self._chosen(headers))
         else:
             result = await self._operation(*arguments)
@@ -112,6 +123,24 @@ class Endpoint:
             result, answer_headers = result.result, result.headers
         payload = _encode(result)
         return Answer(OK, dialect.answer_to_v1(payload) if v1 else payload, answer_headers)
+
+    async def _keyed(self, key: bytes, path_ids: Sequence[str], body: bytes, *, v1: bool) -> KeyedRequest:
+        keyed = partial(idempotency.keyed, key, [self.name, "v1" if v1 else "v2", *path_ids], body)
+        if len(body) > DECODED_ON_LOOP_BYTES_MAX:
+            return await asyncio.get_running_loop().run_in_executor(_large_bodies, keyed)
+        return keyed()
+
+    async def _once(self, arguments: list[Any]) -> Any:
+        """Runs the operation, or gives what it gave the first time."""
+        try:
+            return await self._operation(*arguments)
+        except AnsweredBeforeError as before:
+            return WithHeaders(Stored(before.answer), REPLAYED)
+        except OutcomeUnknownError:
+            # The SDKs may try again: the key tells what became of the first try.
+            raise StorageUnavailableError(
+                f"The database went away while it was saving. Send it again with the same {idempotency.HEADER}."
+            ) from None
 
     def _chosen(self, headers: Mapping[bytes, bytes]) -> dict[str, str | None]:
         """The headers that the operation wants, as its keyword arguments."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import __version__
+from threadkeep import __version__, idempotency
 from threadkeep.http.endpoint import PREFIXES, Route
 from threadkeep.http.routes import ROUTES, VERSION_PREFIX
 
@@ -97,8 +97,14 @@ def _json(schema: Any) -> dict[str, Any]:
 
 
 def _events(route: Route) -> dict[str, Any]:
-    text = "Server-Sent Events, where they were asked for."
-    return {"text/event-stream": {"schema": {"type": "string", "description": text}}} if route.streams else {}
+    """What each event of a stream is made of; this version of OpenAPI has no word for the stream itself."""
+    event = {
+        "type": "object",
+        "description": "One of the Server-Sent Events, where they were asked for.",
+        "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+        "required": ["event", "data"],
+    }
+    return {"text/event-stream": {"schema": event}} if route.streams else {}
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
@@ -126,4 +132,5 @@ def _query_parameters(route: Route, components: dict[str, Any]) -> list[dict[str
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    return [{"name": name, "in": "header", "required": False, "schema": {"type": "string"}} for name in route.headers]
+    names = [*route.headers, *((idempotency.HEADER,) if route.takes_key else ())]
+    return [{"name": name, "in": "header", "required": False, "schema": {"type": "string"}} for name in names]

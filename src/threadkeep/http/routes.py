@@ -38,24 +38,32 @@ WEBHOOK = "/webhooks/{webhook_id}"
 FOLLOWS = ("last-event-id", "x-stainless-poll-helper")
 
 ROUTES = (
-    Route("POST", "/assistants", assistants.create, "Create assistant", body=AssistantCreateParams, result=Assistant),
+    Route(
+        "POST",
+        "/assistants",
+        assistants.create,
+        "Create assistant",
+        body=AssistantCreateParams,
+        result=Assistant,
+        takes_key=True,
+    ),
     Route("GET", "/assistants", assistants.list_, "List assistants", query=ListParams, result=Page[Assistant]),
     Route("GET", ASSISTANT, assistants.retrieve, "Retrieve assistant", result=Assistant),
     Route("POST", ASSISTANT, assistants.update, "Modify assistant", body=AssistantUpdateParams, result=Assistant),
     Route("DELETE", ASSISTANT, assistants.delete, "Delete assistant", result=AssistantDeleted),
     Route("GET", "/models", models.list_, "List models", result=ModelList, beta=False),
     Route("GET", "/models/{model}", models.retrieve, "Retrieve model", result=Model, beta=False),
-    Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread),
+    Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread, takes_key=True),
     Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
     Route("POST", "/threads/{thread_id}", threads.update, "Modify thread", body=ThreadUpdateParams, result=Thread),
     Route("DELETE", "/threads/{thread_id}", threads.delete, "Delete thread", result=ThreadDeleted),
-    Route("POST", MESSAGES, messages.create, "Create message", body=MessageAddParams, result=Message),
+    Route("POST", MESSAGES, messages.create, "Create message", body=MessageAddParams, result=Message, takes_key=True),
     Route("GET", MESSAGES, messages.list_, "List messages", query=MessageListParams, result=Page[Message]),
     Route("GET", MESSAGE, messages.retrieve, "Retrieve message", result=Message),
     Route("POST", MESSAGE, messages.update, "Modify message", body=MessageUpdateParams, result=Message),
     Route("DELETE", MESSAGE, messages.delete, "Delete message", result=MessageDeleted),
-    Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True),
+    Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True, takes_key=True),
     Route(
         "POST",
         WITH_THREAD,
@@ -64,6 +72,7 @@ ROUTES = (
         body=ThreadAndRunCreateParams,
         result=Run,
         streams=True,
+        takes_key=True,
     ),
     Route("GET", RUNS, runs.list_, "List runs", query=ListParams, result=Page[Run]),
     Route(
@@ -79,6 +88,7 @@ ROUTES = (
         body=ToolOutputsParams,
         result=Run,
         streams=True,
+        takes_key=True,
     ),
     Route("GET", STEPS, run_steps.list_, "List run steps", query=RunStepListParams, result=Page[RunStep]),
     Route(

@@ -7,7 +7,7 @@ outside the transaction. Times and ids are made before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -74,7 +74,7 @@ class Store(Protocol):
         Raises `OverloadedError` when too many writes wait, `StorageUnavailableError` when the database cannot take it.
         """
 
-    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:
+    def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
         """All of the changes or none: what `write` with `tx.run_all` does, for less.
 
         A patient caller lets others join its transaction: it waits a few milliseconds when one has just been written.

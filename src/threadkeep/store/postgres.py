@@ -22,9 +22,10 @@ from typing import Any, TypeVar
 import asyncpg
 import greenlet
 
-from threadkeep.errors import OverloadedError, ServiceUnavailableError, StartupError, StorageUnavailableError
+from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Load, Row, Transaction
+from threadkeep.store.patience import PatientWrites
 from threadkeep.store.queries import Query, positional
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class PostgresStore:
         # When each that is under way began; the oldest is first.
         self._writes: dict[object, float] = {}
         self._units = 0
+        self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -138,6 +140,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         await self._idle.wait()
+        self._patient.close()
         await self._pool.close()
 
     async def ping(self) -> None:
@@ -162,10 +165,14 @@ class PostgresStore:
         finally:
             del self._writes[mark]
 
-    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:  # noqa: ARG002 - each goes alone
+    def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
+        if is_patient and len(changes) == 1:
+            if len(self._writes) + len(self._patient) >= self._queue_max:
+                raise OverloadedError("too many writes are waiting")
+            return self._patient.add(changes[0])
         if len(changes) > TOGETHER_MAX:
-            return await self.write(lambda tx: tx.run_all(changes))
-        return await self._write(lambda: self._run_at_once(changes))
+            return self.write(lambda tx: tx.run_all(changes))
+        return self._write(lambda: self._run_at_once(changes))
 
     async def migrate(self) -> list[str]:
         try:
@@ -181,7 +188,7 @@ class PostgresStore:
 
     def load(self) -> Load:
         oldest_at = next(iter(self._writes.values()), None)
-        return Load(len(self._writes), 0.0 if oldest_at is None else time.monotonic() - oldest_at)
+        return Load(len(self._writes) + len(self._patient), 0.0 if oldest_at is None else time.monotonic() - oldest_at)
 
     async def checkpoint(self) -> None:
         """PostgreSQL does this by itself."""
@@ -228,6 +235,19 @@ class PostgresStore:
                 raise
             except LOST_CONNECTIONS as error:
                 raise _commit_unknown(error) from error
+
+    async def _run_group(self, changes: Sequence[Change]) -> Sequence[int]:
+        """One statement; gives the number of rows that each of the changes touched."""
+        sql, arguments = _together(changes, counts=True)
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            try:
+                row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+            except asyncpg.InterfaceError:
+                # The connection was closed before; nothing was sent.
+                raise
+            except LOST_CONNECTIONS as error:
+                raise _commit_unknown(error) from error
+        return tuple(row)
 
     async def _in_transaction(self, unit: Callable[[Transaction], T], begin: str) -> T:
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
@@ -279,20 +299,26 @@ def _positional(query: Query) -> tuple[str, tuple[str, ...]]:
     return positional(query.postgres)
 
 
-def _together(changes: Sequence[Change]) -> tuple[str, list[Any]]:
-    """The changes as one statement, and its arguments."""
-    sql, names = _composed(tuple(query for query, _ in changes))
+def _together(changes: Sequence[Change], *, counts: bool = False) -> tuple[str, list[Any]]:
+    """The changes as one statement, and its arguments. With `counts` it gives the number of rows that each touched."""
+    sql, names = _composed(tuple(query for query, _ in changes), counts=counts)
     return sql, [parameters[name] for (_, parameters), part in zip(changes, names, strict=True) for name in part]
 
 
 @lru_cache(COMPOSED_MAX)
-def _composed(queries: tuple[Query, ...]) -> tuple[str, tuple[tuple[str, ...], ...]]:
+def _composed(queries: tuple[Query, ...], *, counts: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
     parts: list[tuple[str, tuple[str, ...]]] = []
     first = 1
     for query in queries:
         parts.append(positional(query.postgres, first))
         first += len(parts[-1][1])
-    *texts, last = (text for text, _ in parts)
+    texts = [text for text, _ in parts]
+    if counts:
+        texts = [f"{text} returning 1" for text in texts]
+        found = [f"(select count(*) from part_{number})" for number in range(len(texts))]  # noqa: S608 - numbers alone
+        last = f"select {', '.join(found)}"
+    else:
+        last = texts.pop()
     # PostgreSQL runs each part of a `with` that changes something, whether or not the rest looks at it.
     before = ", ".join(f"part_{number} as ({text})" for number, text in enumerate(texts))
     return f"with {before} {last}" if before else last, tuple(names for _, names in parts)
@@ -324,20 +350,9 @@ async def _no_reset(_connection: Any) -> None:
     """Transactions leave no session state behind, so nothing is sent when a connection goes back to the pool."""
 
 
-class _CommitUnknownError(ServiceUnavailableError):
-    """The connection broke while the database was committing: it may have happened or not."""
-
-    code = "storage_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("The database went away while it was saving. Look whether it was saved before trying again.")
-        # The SDKs would try again by themselves.
-        self.headers = (*self.headers, (b"x-should-retry", b"false"))
-
-
-def _commit_unknown(error: Exception) -> _CommitUnknownError:
+def _commit_unknown(error: Exception) -> OutcomeUnknownError:
     log.error("storage: connection lost during commit: %s", error)
-    return _CommitUnknownError()
+    return OutcomeUnknownError()
 
 
 def _unavailable(error: Exception) -> StorageUnavailableError:

@@ -36,7 +36,7 @@ GROUP_UNITS_MAX = 128
 # A group takes no further units after this long on the event loop.
 GROUP_S = 0.01
 # How long after a group the next one may be that holds patient writes alone.
-PATIENCE_S = 0.005
+PATIENCE_S = 0.02
 MMAP_BYTES = 64 * 1024**3
 STATEMENTS_CACHED = 256
 # What was changed is in the log, where the memory map does not reach: the writer keeps such pages in memory.
@@ -158,8 +158,8 @@ class SqliteStore:
         self._gathering = None
         self._queued.set()
 
-    async def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> int:
-        return await self._enqueue(lambda tx: tx.run_all(changes), is_patient=is_patient)
+    def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> asyncio.Future[int]:
+        return self._enqueue(lambda tx: tx.run_all(changes), is_patient=is_patient)
 
     async def migrate(self) -> list[str]:
         return await self.write(migrate.apply)

@@ -140,7 +140,9 @@ create table run_events (
     primary key (thread_id, run_id, seq)
 )
 
--- The answer is null while its request is still being answered.
+-- `answer` is null until the unit of work that takes the key has its answer, and empty once what it is about is deleted.
+-- `object_id` is what was created, `in_thread_id` the thread that it is or is in. A stream of this run begins behind event
+-- `after_event`.
 -- Differs on SQLite: it compares bytes without being told.
 -- name: create_idempotency_keys [sqlite]
 create table idempotency_keys (
@@ -148,6 +150,9 @@ create table idempotency_keys (
     key text not null,
     request_hash text not null,
     created_at bigint not null,
+    object_id text,
+    in_thread_id text,
+    after_event bigint,
     answer text,
     primary key (project_id, key)
 )
@@ -158,9 +163,16 @@ create table idempotency_keys (
     key text collate "C" not null,
     request_hash text not null,
     created_at bigint not null,
+    object_id text collate "C",
+    in_thread_id text collate "C",
+    after_event bigint,
     answer text,
     primary key (project_id, key)
 )
 
 -- name: create_idempotency_keys_by_time
 create index idempotency_keys_by_time on idempotency_keys (created_at)
+
+-- For what is deleted.
+-- name: create_idempotency_keys_by_object
+create index idempotency_keys_by_object on idempotency_keys (in_thread_id, object_id)

@@ -1,0 +1,1 @@
+"""What streamed runs cost: `make bench-runs`."""
