@@ -311,3 +311,11 @@ def test_webhooks_are_made_listed_and_deleted_by_a_command(tmp_path):
     refused = command("create", "https://10.0.0.1/hook")
     assert (refused.returncode, "private addresses" in refused.stderr) == (1, True)
     assert command("create", "https://app.example.com", "--events", "nothing").returncode == 1
+
+
+def test_a_webhook_that_is_made_again_under_the_same_idempotency_key_is_the_first(client):
+    options = {"headers": {"Idempotency-Key": "once"}}
+    body = {"url": "http://127.0.0.1:9/hook"}
+    made = [client.post("/webhooks", body=body, cast_to=object, options=options) for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(client.get("/webhooks", cast_to=object)["data"]) == 1

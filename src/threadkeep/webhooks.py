@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import invalid
+from threadkeep import idempotency, invalid
 from threadkeep.addresses import is_public, literal
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
@@ -140,16 +140,19 @@ async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
         "events": _encode(webhook.events).decode(),
         "body": _encode(webhook).decode(),
     }
+    webhook.secret = secret
+    answer = _encode(webhook)
 
     def unit(tx: Transaction) -> None:
+        ctx.take_key(tx)
         counted = tx.one(sql.count_webhooks, project_id=ctx.project_id)
         if counted and counted[0] >= WEBHOOKS_MAX:
             raise BadRequestError(f"This project has {WEBHOOKS_MAX} webhooks, the most it can have.")
         tx.run(sql.insert_webhook, **row)
+        ctx.keep_answer(tx, answer, webhook.id)
 
     await ctx.store.write(unit)
-    webhook.secret = secret
-    return Stored(_encode(webhook))
+    return Stored(answer)
 
 
 async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
@@ -184,6 +187,7 @@ async def delete(ctx: Context, webhook_id: str) -> WebhookDeleted:
         if not tx.run(sql.delete_webhook, webhook_id=webhook_id, project_id=ctx.project_id):
             raise NotFoundError.of("webhook", webhook_id)
         tx.run(sql.delete_deliveries, webhook_id=webhook_id)
+        idempotency.erase_object(tx, ctx.project_id, webhook_id)
 
     await ctx.store.write(unit)
     return WebhookDeleted(id=webhook_id)

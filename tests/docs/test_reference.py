@@ -45,7 +45,19 @@ REFERENCE = ROOT / "docs/reference"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 # Flags of other programs.
-FLAGS_OF_OTHERS = {"--globoff", "--editable", "--format", "--file", "--no-owner", "--exit-on-error", "--dbname"}
+FLAGS_OF_OTHERS = {
+    "--system",
+    "--home-dir",
+    "--shell",
+    "--now",
+    "--globoff",
+    "--editable",
+    "--format",
+    "--file",
+    "--no-owner",
+    "--exit-on-error",
+    "--dbname",
+}
 # Variables of the examples and of the configuration file itself.
 VARIABLES_OF_OTHERS = {"THREADKEEP_URL", "THREADKEEP_KEY", "THREADKEEP_CONFIG"}
 

@@ -106,6 +106,7 @@ ROUTES = (
         "Create webhook",
         body=WebhookCreateParams,
         result=Webhook,
+        takes_key=True,
         beta=False,
         ours=True,
     ),
