@@ -319,3 +319,18 @@ def test_a_webhook_that_is_made_again_under_the_same_idempotency_key_is_the_firs
     made = [client.post("/webhooks", body=body, cast_to=object, options=options) for _ in range(2)]
     assert made[0] == made[1]
     assert len(client.get("/webhooks", cast_to=object)["data"]) == 1
+
+
+def test_a_receiver_that_does_not_answer_holds_up_no_other(client, receiver):
+    with receiving() as silent:
+        silent.may_answer.clear()
+        create(client, silent.url)
+        for _ in range(6):
+            finish_run(client)
+        silent.wait_for(4)
+        create(client, receiver.url)
+        run = finish_run(client)
+        ((_, _, body),) = receiver.wait_for(1)
+        assert json.loads(body)["data"]["id"] == run.id
+        # So many at once, and no more.
+        assert len(silent.received) == 4

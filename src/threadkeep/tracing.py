@@ -45,6 +45,8 @@ class Tracing:
     def __init__(self, settings: Settings | None = None) -> None:
         self._wanted = settings is not None and settings.tracing
         self._with_content = settings is not None and settings.tracing_content
+        # Whether anything is traced; every request looks at it.
+        self.is_on = False
         self._tracer: Tracer | None = None
         self._own: TracerProvider | None = None
 
@@ -63,17 +65,13 @@ class Tracing:
         if not isinstance(provider, TracerProvider):
             provider = self._own = _provider()
         self._tracer = provider.get_tracer("threadkeep", __version__, schema_url=SCHEMA)
+        self.is_on = True
 
     async def close(self) -> None:
         """Sends what has not been sent."""
-        self._tracer = None
+        self.is_on, self._tracer = False, None
         if self._own:
             await asyncio.to_thread(self._own.shutdown)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is traced."""
-        return self._tracer is not None
 
     @contextmanager
     def request(self, method: str, headers: Mapping[bytes, bytes]) -> Iterator[RequestSpan]:

@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 # A process that is at work on a delivery for so many times what it may take is dead.
 LEASE_TIMEOUTS = 2
-WEBHOOKS_AT_ONCE = 64
+WEBHOOKS_LOOKED_AT = 1000
+AT_ONCE = 256
 OF_ONE_AT_ONCE = 4
 # The pause after a failure is this much longer than the one before, up to the longest.
 SLOWER = 4
@@ -108,9 +109,13 @@ class Deliverer:
     async def _begin_due(self) -> None:
         now_ms = self._ctx.now_ms()
         due = await self._ctx.store.read(
-            lambda tx: tx.all(sql.list_due_webhooks, now_ms=now_ms, limit=WEBHOOKS_AT_ONCE)
+            lambda tx: tx.all(sql.list_due_webhooks, now_ms=now_ms, limit=WEBHOOKS_LOOKED_AT)
         )
+        # Those that never answer must not always come first.
+        random.shuffle(due)
         for (webhook_id,) in due:
+            if len(self._sending) >= AT_ONCE:
+                return
             await self._begin(webhook_id)
 
     async def _begin(self, webhook_id: str) -> None:

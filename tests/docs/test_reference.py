@@ -31,6 +31,7 @@ from threadkeep import (
     runs,
     threads,
     tools,
+    webhooks,
 )
 from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
@@ -245,6 +246,8 @@ def test_every_status_is_on_the_errors_page():
         ("messages in one create-thread request", threads.STRICT_MESSAGES_MAX),
         ("messages in one create-thread request", Settings().thread_create_messages_max),
         ("messages in one thread", Settings().thread_messages_max),
+        ("webhooks of a project", webhooks.WEBHOOKS_MAX),
+        ("a webhook's answer", int(Settings().webhook_timeout_s)),
         ("request body", Settings().body_bytes_max // 1024**2),
         ("request bodies", Settings().bodies_bytes_max // 1024**2),
         ("request line", Settings().head_bytes_max // 1024),
