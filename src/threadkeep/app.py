@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from threadkeep import idempotency, store, threads
@@ -14,13 +14,18 @@ from threadkeep.errors import APIError
 from threadkeep.events import EventLog
 from threadkeep.http.api import Api
 from threadkeep.http.auth import Authenticator
+from threadkeep.http.metrics_page import MetricsPage
 from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
+from threadkeep.limits import Limiter, Limits
 from threadkeep.logs import RequestLog
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
+from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
+from threadkeep.webhook_delivery import Deliverer
 from threadkeep.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -47,19 +52,25 @@ class Threadkeep:
         self._new_id = new_id or IdSource(clock)
         self.store = store.create_store(settings, serving=True)
         is_shared = store.is_shared(settings)
-        self.events = EventLog(self.store, is_shared=is_shared)
+        self.metrics = Metrics()
+        self.tracing = Tracing(settings)
+        self.events = EventLog(self.store, is_shared=is_shared, metrics=self.metrics)
         self.upstreams = Upstreams(settings, self._new_id)
         self.worker: Worker | NoWorker = NoWorker()
         if settings.worker:
             self.worker = Worker(self.context_of, settings.runs_max, is_shared=is_shared)
+        self._limiter = Limiter(settings, self.store, clock, is_shared=is_shared)
         self.authenticator = Authenticator(settings, self.store, self.context_of)
         self._request_log = RequestLog(as_json=settings.log_json) if settings.request_log else None
         proxies = TrustedProxies(settings.forwarded_allow_ips)
-        site = Site(self.store.ping, proxies)
-        self.api = Api(settings, self.authenticator, self._request_log, proxies, site.answer)
+        self.metrics_page = MetricsPage(self.context_of(""), self.authenticator)
+        site = Site(self.store.ping, proxies, self.metrics_page)
+        self.api = Api(
+            settings, self.authenticator, self._request_log, self.metrics, self.tracing, proxies, site.answer
+        )
 
-    def context_of(self, project_id: str) -> Context:
-        """What operations get for a caller of that project."""
+    def context_of(self, project_id: str, key_id: str = "", limits: Mapping[str, Limits] | None = None) -> Context:
+        """What operations get for a caller of that project, with that key. Without `limits` there are none."""
         return Context(
             self.store,
             self.settings,
@@ -69,6 +80,10 @@ class Threadkeep:
             self.events,
             self.upstreams,
             self.worker,
+            self.metrics,
+            key_id,
+            None if limits is None else self._limiter.quota(project_id, key_id, limits),
+            self.tracing,
         )
 
     @asynccontextmanager
@@ -77,21 +92,26 @@ class Threadkeep:
         await self.store.open()
         try:
             await migrate.prepare(self.store)
+            self.tracing.open()
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
+            deliverer = Deliverer(self.context_of(""))
             sweeping = asyncio.create_task(self._sweep())
             if isinstance(self.worker, Worker):
                 await self.worker.open()
+                deliverer.open()
             try:
                 yield
             finally:
                 if isinstance(self.worker, Worker):
                     await self.worker.close()
+                    await deliverer.close()
                 sweeping.cancel()
                 await asyncio.wait([sweeping])
                 await self._sweep_last()
                 await self.authenticator.stop()
                 await self.upstreams.close()
+                await self.tracing.close()
                 if self._request_log:
                     self._request_log.write()
         finally:

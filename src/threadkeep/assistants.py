@@ -198,7 +198,7 @@ async def delete(ctx: Context, assistant_id: str) -> AssistantDeleted:
     def unit(tx: Transaction) -> None:
         if not tx.run(sql.delete_assistant, project_id=ctx.project_id, assistant_id=assistant_id):
             raise NotFoundError.of("assistant", assistant_id)
-        idempotency.erase_assistant(tx, ctx.project_id, assistant_id)
+        idempotency.erase_object(tx, ctx.project_id, assistant_id)
 
     await ctx.store.write(unit)
     return AssistantDeleted(id=assistant_id)

@@ -1,4 +1,5 @@
-"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings | get`.
+"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings |
+usage | webhooks | doctor | get`.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -9,23 +10,32 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, context, projects, threads
+import msgspec
+
+from threadkeep import __version__, context, limits, projects, threads, usage, webhooks
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
+from threadkeep.limits import Limits
+from threadkeep.pages import ListParams
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
-from threadkeep.store.interface import Store, Transaction
+from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
 from threadkeep.streaming import EventStream
 
 T = TypeVar("T")
+# So many days back `usage` looks.
+USAGE_DAYS = 30
+LIMIT_WORDS = {"none": 0, "default": -1}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -69,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
     shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
     shown.add_argument("--json", action="store_true", help="for programs")
+    _add_webhooks(_command(commands, "webhooks", None, "list, create and delete addresses that are told of runs"))
+    _add_usage(_command(commands, "usage", _usage, "show the tokens that finished runs used"))
+    doctor = _command(commands, "doctor", _doctor, "look at all that a server needs, and say what to do")
+    doctor.add_argument("--json", action="store_true", help="for programs")
     get = _command(commands, "get", _get, "answer one GET request without a server")
     get.add_argument("path", help="such as /v1/threads?limit=5")
     get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to look at")
@@ -119,6 +133,7 @@ def _add_projects(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="action", required=True)
     create = _command(actions, "create", _projects_create, "make a project")
     create.add_argument("name")
+    _add_limits(_command(actions, "limits", _projects_limits, "show what a project may use, or say it"), "name")
     listed = _command(actions, "list", _projects_list, "list the projects")
     listed.add_argument("--json", action="store_true", help="for programs")
 
@@ -129,10 +144,67 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project it opens")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--json", action="store_true", help="for programs")
+    _add_limits(_command(actions, "limits", _keys_limits, "show what a key may use, or say it"), "key_id")
     listed = _command(actions, "list", _keys_list, "list the keys, without their secrets")
     listed.add_argument("--json", action="store_true", help="for programs")
     revoke = _command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
     revoke.add_argument("key_id")
+
+
+def _add_webhooks(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = _command(actions, "create", _webhooks_create, "add an address; its secret is shown this once")
+    create.add_argument("url")
+    create.add_argument(
+        "--events", metavar="NAMES", help=f"what it is told, separated by commas: {' '.join(webhooks.ALL_EVENTS)}"
+    )
+    listed = _command(actions, "list", _webhooks_list, "list a project's addresses, without their secrets")
+    delete = _command(actions, "delete", _webhooks_delete, "remove an address, with all it has not been told")
+    delete.add_argument("webhook_id")
+    for action in (create, listed, delete):
+        action.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose runs")
+    for action in (create, listed):
+        action.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_limits(parser: argparse.ArgumentParser, subject: str) -> None:
+    parser.add_argument(subject)
+    for name, what in (
+        ("requests-per-minute", "most requests a minute"),
+        ("runs", "most unfinished runs"),
+        ("tokens-per-day", "most tokens a day, in UTC"),
+    ):
+        parser.add_argument(f"--{name}", type=_limit, metavar="N", help=f"{what}; `none`, or `default` for the setting")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _limit(text: str) -> int:
+    """The number of a limit; 0 for none, -1 for the default."""
+    if text in LIMIT_WORDS:
+        return LIMIT_WORDS[text]
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= BIGINT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number above zero nor `none` or `default`")
+    return int(text)
+
+
+def _add_usage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="first day, as 2026-09-01; 30 days ago")
+    parser.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="last day; today. Days are UTC")
+    parser.add_argument(
+        "--by",
+        type=_dimensions,
+        default="day,project,assistant",
+        metavar="WHAT",
+        help=f"what to divide by, separated by commas, any of: {' '.join(usage.DIMENSIONS)}",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _dimensions(text: str) -> list[usage.Dimension]:
+    found = [name for word in text.split(",") for name in usage.DIMENSIONS if name == word.strip()]
+    if len(found) != len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of: {' '.join(usage.DIMENSIONS)}")
+    return found
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, str]:
@@ -197,6 +269,44 @@ def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[st
     _print_rows(arguments, found, lambda p: f"{p.project_id}  {_date(p.created_at)}  {p.name}", "projects")
 
 
+def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> Limits:
+        project = await projects.find(store, arguments.name)
+        return await _change_limits(store, project.project_id, arguments)
+
+    said = _with_store(settings, work, must_exist=True)
+    _print_limits(arguments, said, limits.of_project(settings))
+
+
+def _keys_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> Limits:
+        await projects.require_key(store, arguments.key_id)
+        return await _change_limits(store, arguments.key_id, arguments)
+
+    _print_limits(arguments, _with_store(settings, work, must_exist=True), limits.of_key(settings))
+
+
+async def _change_limits(store: Store, subject: str, arguments: argparse.Namespace) -> Limits:
+    """What was said of a project or key, after what the command says."""
+    said = await limits.find(store, subject)
+    given = {name: getattr(arguments, name) for name in Limits.__struct_fields__}
+    changes = {name: None if value < 0 else value for name, value in given.items() if value is not None}
+    if changes:
+        said = msgspec.structs.replace(said, **changes)
+        await projects.set_limits(store, subject, said)
+    return said
+
+
+def _print_limits(arguments: argparse.Namespace, said: Limits, default: Limits) -> None:
+    chosen = said.over(default)
+    if arguments.json:
+        print(json.dumps({name: getattr(chosen, name) or None for name in Limits.__struct_fields__}))
+        return
+    for name in Limits.__struct_fields__:
+        source = "" if getattr(said, name) is not None else "  (default)"
+        print(f"{name.replace('_', ' '):22}{getattr(chosen, name) or 'none'}{source}")
+
+
 def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     async def work(store: Store) -> tuple[str, str]:
         project = await projects.find(store, arguments.project)
@@ -237,6 +347,88 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
     for setting in table():
         shown = setting.spell(values[setting.name]) or "-"
         print(f"{setting.name:28}{shown:44}{sources[setting.name]}")
+
+
+def _webhooks_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    events = arguments.events.split(",") if arguments.events else None
+    try:
+        params = msgspec.convert({"url": arguments.url, "events": events}, webhooks.WebhookCreateParams)
+    except msgspec.ValidationError as error:
+        raise StartupError(f"{error}.", "`threadkeep webhooks create --help` lists the events.") from None
+    made = json.loads(bytes(_in_project(arguments, settings, lambda ctx: webhooks.create(ctx, params))))
+    if arguments.json:
+        print(json.dumps(made))
+    else:
+        print(
+            f"{made['secret']}\n\nIt signs what {made['id']} sends to {made['url']}.\n"
+            "This is the only time the secret is shown."
+        )
+
+
+def _webhooks_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    params = ListParams(limit=100, order="asc")
+    page = _in_project(arguments, settings, lambda ctx: webhooks.list_(ctx, params), must_exist=True)
+    found = [json.loads(bytes(webhook)) for webhook in page.data]
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    lines = [f"{webhook['id']}  {_date(webhook['created_at'])}  {webhook['url']}" for webhook in found]
+    print("\n".join(lines) or "no webhooks")
+
+
+def _webhooks_delete(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    _in_project(arguments, settings, lambda ctx: webhooks.delete(ctx, arguments.webhook_id), must_exist=True)
+    print(f"deleted {arguments.webhook_id}")
+
+
+def _in_project(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    operation: Callable[[context.Context], Awaitable[T]],
+    *,
+    must_exist: bool = False,
+) -> T:
+    """Runs an operation for the project that `--project` names."""
+
+    async def work(store: Store) -> T:
+        project = await projects.find(store, arguments.project)
+        return await operation(context.outside_a_server(store, settings, project.project_id))
+
+    return _with_store(settings, work, must_exist=must_exist)
+
+
+def _usage(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    by = arguments.by
+    last = arguments.until or usage.today()
+    first = arguments.since or last - timedelta(days=USAGE_DAYS)
+    rows = _with_store(settings, lambda store: usage.report(store, first, last, by), must_exist=True)
+    counts = ("runs", "prompt_tokens", "cached_tokens", "completion_tokens")
+    if arguments.json:
+        print(json.dumps([{name: getattr(row, name) for name in (*by, *counts)} for row in rows], indent=2))
+        return
+    table = [[*by, *counts], *([str(getattr(row, name) or "-") for name in (*by, *counts)] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        words = [word.ljust(width) for word, width in zip(line[: len(by)], widths, strict=False)]
+        numbers = [word.rjust(width) for word, width in zip(line[len(by) :], widths[len(by) :], strict=True)]
+        print("  ".join([*words, *numbers]))
+
+
+def _doctor(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    from threadkeep import doctor  # noqa: PLC0415 - the other commands do not pay for it
+
+    # What is found is told in the findings.
+    logging.disable()
+    found = asyncio.run(doctor.examine(settings))
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+    else:
+        for finding in found:
+            print(f"{finding.level:9}{finding.check:17}{finding.message}")
+            if finding.hint:
+                print(f"{'':26}-> {finding.hint}")
+    if any(finding.level == "problem" for finding in found):
+        sys.exit(1)
 
 
 def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -7,17 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from threadkeep import idempotency
+from threadkeep import idempotency, tracing
 from threadkeep.events import EventLog
 from threadkeep.idempotency import KeyedRequest
 from threadkeep.ids import IdSource
+from threadkeep.limits import Quota
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store, Transaction
+from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 
 
 class Worker(Protocol):
     """Who carries out runs on this process, as operations see it. A process that carries out none has one too."""
+
+    @property
+    def running(self) -> int:
+        """How many runs are carried out now."""
 
     def take_slot(self) -> bool:
         """Reserves room for one more run; False when there is none."""
@@ -37,6 +44,8 @@ class Worker(Protocol):
 
 class NoWorker:
     """Stands where a process carries out no runs."""
+
+    running = 0
 
     def take_slot(self) -> bool:
         """There is none."""
@@ -68,6 +77,12 @@ class Context:
     events: EventLog
     upstreams: Upstreams
     worker: Worker
+    metrics: Metrics
+    # The caller's key, where it is one of the database.
+    key_id: str = ""
+    # What the caller may use, where there are limits.
+    quota: Quota | None = None
+    tracing: Tracing = tracing.OFF
     # The request has an `Idempotency-Key`.
     keyed: KeyedRequest | None = None
 
@@ -102,5 +117,6 @@ def outside_a_server(store: Store, settings: Settings, project_id: str) -> Conte
     """For commands: nobody follows anything here, and no run is carried out."""
     new_id = IdSource(time.time)
     upstreams = Upstreams(settings, new_id)
-    events = EventLog(store, is_shared=False)
-    return Context(store, settings, project_id, time.time, new_id, events, upstreams, NoWorker())
+    metrics = Metrics()
+    events = EventLog(store, is_shared=False, metrics=metrics)
+    return Context(store, settings, project_id, time.time, new_id, events, upstreams, NoWorker(), metrics)

@@ -125,14 +125,22 @@ class RequestTooLargeError(APIError):
 
 
 class RateLimitError(APIError):
-    """More runs than the caller may have at once; nothing was changed."""
+    """More requests, runs or tokens than the caller may have now; nothing was changed."""
 
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
-        super().__init__(message, headers=((b"retry-after", str(retry_after_s).encode()),))
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "requests",
+        retry_after_s: int = 1,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message, headers=((b"retry-after", str(retry_after_s).encode()), *headers))
+        self.type = kind
 
 
 class InternalServerError(APIError):

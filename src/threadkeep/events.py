@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from threadkeep.errors import APIError
+from threadkeep.metrics import Metrics
 from threadkeep.store import queries
 from threadkeep.store.interface import Change, Store, Transaction
 
@@ -204,8 +205,9 @@ class EventLog:
     `is_shared`: other processes append to the same log.
     """
 
-    def __init__(self, store: Store, *, is_shared: bool) -> None:
+    def __init__(self, store: Store, *, is_shared: bool, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
         self._is_shared = is_shared
         self._channels: dict[Key, Channel] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -216,8 +218,16 @@ class EventLog:
         """How many runs are followed here."""
         return len(self._channels)
 
+    @property
+    def followers(self) -> int:
+        """How many streams and waiting requests follow runs here."""
+        return sum(channel.users for channel in self._channels.values())
+
     def publish(self, thread_id: str, run_id: str, *entries: Entry) -> None:
         """Tells the followers of a run about entries that are committed."""
+        for entry in entries:
+            if entry.status:
+                self._metrics.statuses[entry.status] += 1
         channel = self._channels.get((thread_id, run_id))
         if channel is None:
             return

@@ -7,6 +7,7 @@ is. A function call ends the turn; the run then waits for its client, owned by n
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 
 from threadkeep import conversation, events, lifecycle, references, run_steps, tools
@@ -53,6 +54,7 @@ class Execution:
                 raise
             await self._end("expired")
         except UpstreamError as error:
+            self._ctx.metrics.upstream_errors[error.code] += 1
             await self.fail(LastError(error.code, error.message))
         except BadRequestError as error:
             # The thread is full.
@@ -88,9 +90,16 @@ class Execution:
         route = await self._ctx.upstreams.find(run.model)
         request = await conversation.request_of(self._ctx, run, self._held.plan, steps, route.context_tokens)
         turn = Turn(self._ctx, run, self._log, next_step=len(self._steps) + 1)
-        async with aclosing(self._ctx.upstreams.stream(request)) as answer:
+        metrics, asked_at = self._ctx.metrics, time.perf_counter()
+        traced = self._ctx.tracing.call(route, request, run.thread_id, self._ctx.upstreams.stream(request))
+        async with aclosing(traced) as answer:
             async for parts in answer:
+                if asked_at:
+                    metrics.token_came(route.name, time.perf_counter() - asked_at)
+                    asked_at = 0.0
                 await turn.take(parts)
+        metrics.tokens_in[route.name] += turn.usage.prompt_tokens
+        metrics.tokens_out[route.name] += turn.usage.completion_tokens
         await turn.finish()
 
     async def _end_for_length(self) -> None:

@@ -110,9 +110,9 @@ def erase_message(tx: Transaction, thread_id: str, message_id: str) -> None:
     tx.run(sql.erase_answer_of_message, thread_id=thread_id, message_id=message_id)
 
 
-def erase_assistant(tx: Transaction, project_id: str, assistant_id: str) -> None:
-    """Erases the answer that is about a deleted assistant."""
-    tx.run(sql.erase_answer_of_assistant, project_id=project_id, assistant_id=assistant_id)
+def erase_object(tx: Transaction, project_id: str, object_id: str) -> None:
+    """Erases the answer that is about a deleted object which is in no thread."""
+    tx.run(sql.erase_answer_of_object, project_id=project_id, object_id=object_id)
 
 
 async def sweep(store: Store, now: int, kept_s: int) -> None:

@@ -22,9 +22,9 @@ update idempotency_keys set answer = '' where in_thread_id = :thread_id
 -- name: erase_answer_of_message
 update idempotency_keys set answer = '' where in_thread_id = :thread_id and object_id = :message_id
 
--- name: erase_answer_of_assistant
+-- name: erase_answer_of_object
 update idempotency_keys set answer = ''
-where in_thread_id is null and object_id = :assistant_id and project_id = :project_id
+where in_thread_id is null and object_id = :object_id and project_id = :project_id
 
 -- name: find_old_key
 select key from idempotency_keys where created_at < :before limit 1

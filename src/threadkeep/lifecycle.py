@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import drafts, events, messages, run_steps
+from threadkeep import drafts, events, messages, run_steps, usage, webhooks
 from threadkeep.context import Context
 from threadkeep.events import Entry, Event
 from threadkeep.messages import IncompleteDetails, Message, Part
@@ -149,6 +149,10 @@ class Plan(Struct, kw_only=True, omit_defaults=True):
     own_to: int = 0
     spent: Usage = msgspec.field(default_factory=Usage)
     turn: Usage | None = None
+    # The key that made it, if it is one of the database.
+    key_id: str = ""
+    # What links it to its request's trace.
+    trace: str = ""
     # Its owner stopped in good order: the next one is not a further attempt.
     is_handed_over: bool = False
 
@@ -301,7 +305,7 @@ def claim(tx: Transaction, ctx: Context, held: HeldRun) -> Entry:
 
 
 def request_action(
-    tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], usage: Usage, before: list[Event]
+    tx: Transaction, ctx: Context, held: HeldRun, calls: list[FunctionCall], used: Usage, before: list[Event]
 ) -> Entry:
     """The run waits for the outputs of `calls`; nobody owns it meanwhile."""
     awaited = [
@@ -309,9 +313,11 @@ def request_action(
     ]
     action = RequiredAction(submit_tool_outputs=SubmitToolOutputs(awaited))
     enter(held.run, "requires_action", ctx.now(), action=action)
-    held.plan.turn = usage
+    held.plan.turn = used
     assert held.run.expires_at is not None
-    return _change_hands(tx, held, held.run.expires_at * 1000, before)
+    appended = _change_hands(tx, held, held.run.expires_at * 1000, before)
+    tx.run_all([webhooks.change(ctx, held.project_id, held.run, appended.last_seq)])
+    return appended
 
 
 def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, str]) -> Entry:
@@ -377,6 +383,9 @@ def end(
     appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
     if not keeps_thread:
         _release(tx, held)
+    spent = held.plan.spent
+    used = usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, ctx.now(), spent)
+    tx.run_all([used, webhooks.change(ctx, held.project_id, held.run, appended.last_seq)])
     return appended
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from threadkeep import limits
 from threadkeep.errors import StartupError
 from threadkeep.ids import IdSource, random_text
+from threadkeep.limits import Limits
 from threadkeep.store import queries
 from threadkeep.store.interface import Store, Transaction
 
@@ -46,10 +48,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class UsableKeys:
-    """What a server needs to know of the keys: the project of each hash. `any_ever`: whether one was ever made."""
+    """What a server needs to know of the keys: project and id of each hash. `any_ever`: whether one was ever made."""
 
     revision: int
     project_of_hash: dict[str, str]
+    key_id_of_hash: dict[str, str]
+    # Of projects and keys, by id.
+    limits: dict[str, Limits]
     any_ever: bool
 
 
@@ -129,8 +134,24 @@ async def revoke_key(store: Store, key_id: str, now: int) -> None:
 
     def unit(tx: Transaction) -> None:
         if tx.one(sql.find_key, key_id=key_id) is None:
-            raise StartupError(f"There is no key {key_id!r}.", "`threadkeep keys list` shows the ids.")
+            raise _no_key(key_id)
         tx.run(sql.revoke_key, key_id=key_id, revoked_at=now)
+        tx.run(sql.raise_key_revision)
+
+    await store.write(unit)
+
+
+async def require_key(store: Store, key_id: str) -> None:
+    """Raises `StartupError` when there is no such key."""
+    if await store.one(sql.find_key, key_id=key_id) is None:
+        raise _no_key(key_id)
+
+
+async def set_limits(store: Store, subject: str, chosen: Limits) -> None:
+    """Says what a project or a key may use, within a second in every process."""
+
+    def unit(tx: Transaction) -> None:
+        limits.put(tx, subject, chosen)
         tx.run(sql.raise_key_revision)
 
     await store.write(unit)
@@ -157,8 +178,11 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
         revision = int(row[0]) if row else 0
         if known is not None and known.revision == revision:
             return known
-        project_of_hash: dict[str, str] = dict(tx.all(sql.list_usable_keys))
-        return UsableKeys(revision, project_of_hash, tx.one(sql.find_any_key) is not None)
+        rows = tx.all(sql.list_usable_keys)
+        project_of_hash = {hashed: project_id for hashed, project_id, _ in rows}
+        key_id_of_hash = {hashed: key_id for hashed, _, key_id in rows}
+        any_ever = tx.one(sql.find_any_key) is not None
+        return UsableKeys(revision, project_of_hash, key_id_of_hash, limits.read_all(tx), any_ever)
 
     return await store.read(unit)
 
@@ -166,6 +190,10 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
 def redact(key: str) -> str:
     """At most the first 3 and the last 4 characters of a key, as error messages and lists show it."""
     return f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) >= SHOWN_FROM_CHARACTERS else "*" * len(key)
+
+
+def _no_key(key_id: str) -> StartupError:
+    return StartupError(f"There is no key {key_id!r}.", "`threadkeep keys list` shows the ids.")
 
 
 def _find(tx: Transaction, name: str) -> Project | None:

@@ -27,7 +27,7 @@ select key_id from api_keys where key_id = :key_id
 select key_id from api_keys where hash = :hash
 
 -- name: list_usable_keys
-select hash, project_id from api_keys where revoked_at is null
+select hash, project_id, key_id from api_keys where revoked_at is null
 
 -- name: find_any_key
 select key_id from api_keys limit 1

@@ -6,6 +6,7 @@ What comes while a write is under way goes with the next one. Nobody is told of 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -37,6 +38,8 @@ class RunLog:
         self._characters_left = ctx.settings.run_events_characters_max - characters
         self._pending: list[Event] = []
         self._pending_characters = 0
+        # When the oldest of what is pending came.
+        self._added_at = 0.0
         # The write of deltas that is under way. There is one at a time, so that events keep their order.
         self._writing: asyncio.Future[int] | None = None
         # What is added goes with the unit that is about to be run.
@@ -50,6 +53,8 @@ class RunLog:
         self._pending_characters += len(event[1])
         if self._pending_characters > self._characters_left:
             raise LogTooLongError
+        if not self._pending:
+            self._added_at = time.perf_counter()
         self._pending.append(event)
         if self._writing is None:
             self._write()
@@ -69,8 +74,9 @@ class RunLog:
         self._is_committing = True
         try:
             await self._settle()
+            added_at = self._added_at if self._pending else None
             added = self._take_pending()
-            self._take(await self._ctx.store.write(under_fence))
+            self._take(await self._ctx.store.write(under_fence), added_at)
         finally:
             self._is_committing = False
 
@@ -87,6 +93,7 @@ class RunLog:
             await asyncio.wait([self._writing])
 
     def _write(self) -> None:
+        added_at = self._added_at
         added = self._take_pending()
         entry = events.entry(self._last_seq + 1, added)
         insertion = events.fenced_insertion(self._thread_id, self._run_id, entry, self._fence)
@@ -95,9 +102,9 @@ class RunLog:
         except APIError as error:
             self._failure = error
             return
-        self._writing.add_done_callback(partial(self._written, entry))
+        self._writing.add_done_callback(partial(self._written, entry, added_at))
 
-    def _written(self, entry: Entry, writing: asyncio.Future[int]) -> None:
+    def _written(self, entry: Entry, added_at: float, writing: asyncio.Future[int]) -> None:
         self._writing = None
         if writing.cancelled():
             return
@@ -106,7 +113,7 @@ class RunLog:
         elif not writing.result():
             self._failure = FenceLostError()
         else:
-            self._take(entry)
+            self._take(entry, added_at)
             if self._pending and not self._is_committing:
                 self._write()
 
@@ -114,7 +121,11 @@ class RunLog:
         pending, self._pending, self._pending_characters = self._pending, [], 0
         return pending
 
-    def _take(self, entry: Entry) -> None:
+    def _take(self, entry: Entry, added_at: float | None) -> None:
+        if added_at is not None:
+            self._ctx.metrics.log_lag.add(time.perf_counter() - added_at)
+        if entry.status:
+            self._ctx.tracing.rested(entry.status)
         self._last_seq = entry.last_seq
         self._characters_left -= len(entry.frames)
         self._ctx.events.publish(self._thread_id, self._run_id, entry)

@@ -45,6 +45,7 @@ USER_MESSAGE_WITHIN = 100
 # What a client is told to wait before it asks again, and the SDKs' helpers, whose requests are held back anyway.
 POLL_AFTER_MS = 500
 POLL_HELPER_AFTER_MS = 20
+UNFINISHED = lifecycle.ACTIVE
 NOT_UPDATED_WHILE = frozenset({"queued", "in_progress", "cancelling"})
 TokenLimit = Annotated[int, Meta(ge=1)]
 
@@ -124,6 +125,14 @@ class ToolOutputsParams(Struct, kw_only=True):
     stream: bool | None = None
 
 
+class Backlog(Struct):
+    """The unfinished runs of the whole database, and those that wait for somebody to look at them."""
+
+    unfinished: dict[str, int]
+    due: int
+    oldest_due_s: float
+
+
 class _Begun(Struct):
     """A run that is on its way: the answer to who asked for it, the entries that tell of it."""
 
@@ -140,6 +149,7 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
     """Starts an assistant on the thread, after adding `additional_messages`."""
     params.check(strict=ctx.settings.strict)
     run_id = ctx.new_id("run")
+    trace = ctx.tracing.carrier()
     added = [
         messages.new(ctx, thread_id, message, f"additional_messages[{index}].")
         for index, message in enumerate(params.additional_messages or ())
@@ -158,7 +168,8 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
         run.instructions = "\n".join(filter(None, (run.instructions, params.additional_instructions))) or None
         _require_something_to_say(tx, run)
         end = lifecycle.message_end(tx, thread_id)
-        plan = Plan(context_to=end, own_from=before + 1 if added else 0, own_to=end if added else 0)
+        own = (before + 1, end) if added else (0, 0)
+        plan = Plan(context_to=end, own_from=own[0], own_to=own[1], key_id=ctx.key_id, trace=trace)
         begun = _begin(tx, ctx, run, plan, claims=has_slot and not waits, waits=waits)
         begun.cancelled = cancelled
         return begun
@@ -173,6 +184,7 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
         params.tool_resources.check()
     made = threads.new(ctx, params.thread or ThreadCreateParams(), "thread.")
     run_id = ctx.new_id("run")
+    trace = ctx.tracing.carrier()
 
     def unit(tx: Transaction, *, has_slot: bool) -> _Begun:
         ctx.take_key(tx)
@@ -183,7 +195,8 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
             run.tool_resources = msgspec.to_builtins(params.tool_resources)
         _require_something_to_say(tx, run)
         told = [("thread.created", made.body)]
-        return _begin(tx, ctx, run, Plan(context_to=made.messages), claims=has_slot, before=told)
+        plan = Plan(context_to=made.messages, key_id=ctx.key_id, trace=trace)
+        return _begin(tx, ctx, run, plan, claims=has_slot, before=told)
 
     return await _carry_out(ctx, unit, streams=bool(params.stream))
 
@@ -301,6 +314,14 @@ async def submit_tool_outputs(
         return _Begun(held, answer, entries, is_claimed=has_slot)
 
     return await _carry_out(ctx, unit, streams=bool(params.stream))
+
+
+def backlog(tx: Transaction, ctx: Context) -> Backlog:
+    """What there is to do, in all projects."""
+    due, oldest_ms = tx.one(sql.measure_due_runs, now_ms=ctx.now_ms()) or (0, None)
+    # One that was handed over is due since the beginning of time.
+    oldest_due_s = (ctx.now_ms() - oldest_ms) / 1000 if oldest_ms else 0.0
+    return Backlog(dict(tx.all(sql.count_runs_by_status)), due, oldest_due_s)
 
 
 async def _carry_out(ctx: Context, unit: Callable[..., _Begun], *, streams: bool) -> Stored | EventStream:
@@ -431,8 +452,11 @@ def _require_something_to_say(tx: Transaction, run: Run) -> None:
 def _require_capacity(tx: Transaction, ctx: Context, *, claims: bool) -> None:
     """Raises `RateLimitError` when the project has too many runs, or the server has too many that wait."""
     maximum = ctx.settings.project_runs_max
+    if ctx.quota is not None:
+        ctx.quota.require_room(tx)
+        maximum = ctx.quota.project_runs_max
     row = tx.one(sql.count_unfinished_runs, project_id=ctx.project_id, limit=maximum)
-    if row and row[0] >= maximum:
+    if maximum and row and row[0] >= maximum:
         raise RateLimitError(f"This project has {maximum} unfinished runs, the most it can have. Try again later.")
     if claims:
         return

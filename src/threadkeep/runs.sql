@@ -29,3 +29,12 @@ select count(*) from (
     select 1 from runs
     where wake_at <= :now_ms and status in ('queued', 'in_progress', 'requires_action') limit :limit
 ) as counted
+
+-- name: count_runs_by_status
+select status, count(*) from runs
+where status in ('queued', 'in_progress', 'requires_action', 'cancelling') group by status
+
+-- What somebody should have looked at by now, and since when.
+-- name: measure_due_runs
+select count(*), min(case when wake_at > 0 then wake_at end) from runs
+where wake_at <= :now_ms and status in ('queued', 'in_progress', 'requires_action')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import gc
 import os
@@ -10,7 +11,8 @@ import resource
 import signal
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from threadkeep import logs
@@ -26,6 +28,8 @@ BACKLOG = 2048
 GARBAGE_OBJECTS = 20_000
 # Open files of a process beside its clients' connections: the database, the log, connections to PostgreSQL.
 OTHER_FILES = 256
+# How long a scrape may take to end when the server stops.
+METRICS_STOP_S = 1.0
 # What a socket option holds.
 INT_MAX = 2**31 - 1
 
@@ -40,15 +44,15 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
     _allow_open_files(settings.connections_max + OTHER_FILES)
     listener = bind(settings)
 
-    def work(announce: Callable[[str], None]) -> None:
+    def work(announce: Callable[[str], None], number: int = 0) -> None:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(settings, listener, announce))
+            runner.run(_serve(settings, listener, announce, number))
 
     try:
         if settings.processes > 1:
             # What is wrong is found out here and told once; and the children find the schema made.
             asyncio.run(_try_out(settings))
-            Processes(settings.processes, lambda number: work(announce if number == 0 else _say_nothing)).run()
+            Processes(settings.processes, lambda number: work(announce if number == 0 else _say_nothing, number)).run()
         else:
             work(announce)
     finally:
@@ -82,15 +86,32 @@ async def serve(app: Threadkeep, listener: socket.socket, stop: asyncio.Event) -
     await hub.drain(app.settings.shutdown_timeout_s)
 
 
-async def _serve(settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
+async def _serve(settings: Settings, listener: socket.socket, announce: Callable[[str], None], number: int) -> None:
     app = Threadkeep(settings)
-    async with app.running():
+    async with app.running(), _metrics_served(app, number):
         _require_key(app)
         stop = asyncio.Event()
         _stop_on_signals(stop)
         _collect_garbage_less_often()
         announce(banner(settings, listener, is_open=app.authenticator.is_open))
         await serve(app, listener, stop)
+
+
+@asynccontextmanager
+async def _metrics_served(app: Threadkeep, number: int = 0) -> AsyncIterator[None]:
+    """Answers `/metrics` at an address of its own, if that is wanted."""
+    settings = app.settings
+    if not settings.metrics_port:
+        yield
+        return
+    listener = bind(dataclasses.replace(settings, uds="", port=settings.metrics_port + number))
+    hub = Hub(settings, app.metrics_page.answer_alone)
+    accepting = await asyncio.get_running_loop().create_server(lambda: Connection(hub), sock=listener, backlog=BACKLOG)
+    try:
+        yield
+    finally:
+        accepting.close()
+        await hub.drain(METRICS_STOP_S)
 
 
 def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -103,7 +124,8 @@ def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
         )
 
     async def work() -> None:
-        async with Threadkeep(settings).running():
+        app = Threadkeep(settings)
+        async with app.running(), _metrics_served(app):
             stop = asyncio.Event()
             _stop_on_signals(stop)
             _collect_garbage_less_often()

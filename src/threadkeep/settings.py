@@ -26,7 +26,17 @@ from threadkeep.errors import StartupError
 from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
-ZERO_MEANS_SOMETHING = {"port", "postgres_statements_cached", "upstream_retries"}
+ZERO_MEANS_SOMETHING = {
+    "port",
+    "metrics_port",
+    "postgres_statements_cached",
+    "upstream_retries",
+    "project_requests_per_minute_max",
+    "project_tokens_per_day_max",
+    "key_requests_per_minute_max",
+    "key_runs_max",
+    "key_tokens_per_day_max",
+}
 PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
@@ -66,6 +76,20 @@ class Settings:
     )
     request_log: bool = _setting(True, "Log a line for each request.")
     log_json: bool = _setting(False, "Log one JSON object a line.")
+    metrics: bool = _setting(True, "Answer `/metrics`, for Prometheus: on loopback, and to whoever has `metrics_key`.")
+    metrics_key: str = _setting(
+        "",
+        "The key that `/metrics` wants, as a bearer token. Without it, only programs on this machine are answered.",
+        secret=True,
+    )
+    metrics_port: int = _setting(
+        0, "Port for `/metrics` alone, on the same host; process number n of several takes this port plus n. 0: none."
+    )
+    tracing: bool = _setting(
+        False,
+        "Send traces by OpenTelemetry; its own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, say where to.",
+    )
+    tracing_content: bool = _setting(False, "Put what was said to models, and by them, into traces.")
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
     bodies_bytes_max: int = _setting(256 * 1024 * 1024, "Largest sum of the request bodies in memory at one moment.")
     head_bytes_max: int = _setting(64 * 1024, "Largest request head (request line and headers).")
@@ -92,6 +116,15 @@ class Settings:
     runs_max: int = _setting(256, "Most runs that one process carries out at one moment; others wait.")
     runs_waiting_max: int = _setting(1000, "Most runs that may wait; more are answered with 429.")
     project_runs_max: int = _setting(1000, "Most unfinished runs of one project; more are answered with 429.")
+    project_requests_per_minute_max: int = _setting(
+        0, "Most requests a minute of a project of which `threadkeep projects limits` says nothing; 0: no limit."
+    )
+    project_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a project; 0: no limit.")
+    key_requests_per_minute_max: int = _setting(
+        0, "Most requests a minute of a key of which `threadkeep keys limits` says nothing; 0: no limit."
+    )
+    key_runs_max: int = _setting(0, "Most unfinished runs of such a key; 0: no limit.")
+    key_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a key; 0: no limit.")
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
     run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
     run_attempts_max: int = _setting(3, "Times a run is carried out by processes that die over it; then it fails.")
@@ -100,6 +133,15 @@ class Settings:
     run_events_characters_max: int = _setting(64 * 1024 * 1024, "Most characters of events in one run.")
     poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
+    webhook_private_addresses: bool = _setting(
+        False, "Tell webhooks in private networks too, and by plain http; otherwise such addresses are refused."
+    )
+    webhook_timeout_s: float = _setting(15.0, "Seconds a webhook has to answer.")
+    webhook_retry_s: float = _setting(
+        5.0, "Seconds until a webhook is told again after a failure; each further pause is four times as long."
+    )
+    webhook_give_up_s: float = _setting(259_200.0, "Seconds after an event in which webhooks are told of it.")
+    webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which deliveries that are over can be listed.")
     idempotency_keys_kept_s: int = _setting(
         86_400, "Seconds in which a request with the same `Idempotency-Key` gets the first answer again."
     )
@@ -200,7 +242,7 @@ class Described:
         return self._in_range(value, source) if self.type in (int, float) else value
 
     def _in_range(self, number: float, source: str) -> float:
-        maximum = PORT_MAX if self.name == "port" else math.inf
+        maximum = PORT_MAX if self.name in ("port", "metrics_port") else math.inf
         positive = number > 0 or (number == 0 and self.name in ZERO_MEANS_SOMETHING)
         if not (positive and number <= maximum and number != math.inf):
             raise StartupError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")

@@ -78,7 +78,8 @@ class Turn:
         self._tool_step: tuple[RunStep, int] | None = None
         self._calls = CallsDraft("")
         self._late_text: list[str] = []
-        self._usage = Usage()
+        # What the model server counted.
+        self.usage = Usage()
         self._reason = "stop"
 
     async def take(self, parts: list[Part]) -> None:
@@ -94,7 +95,7 @@ class Turn:
                 case Finished(reason=reason):
                     self._reason = reason
                 case Counts():
-                    self._usage = usage_of(part)
+                    self.usage = usage_of(part)
         if self._open and time.monotonic() > self._open.saved_at + MESSAGE_SAVED_EVERY_S:
             await self._save_message(self._open)
 
@@ -226,20 +227,20 @@ class Turn:
     def _complete(self, tx: Transaction, held: HeldRun, added: list[Event]) -> Entry:
         assert self._open is not None
         status, reason, message_reason = _ENDS.get(self._reason, _ENDS["stop"])
-        told = [*added, *self._end_message(tx, self._open, self._usage, message_reason)]
-        held.plan.spent = held.plan.spent.plus(self._usage)
+        told = [*added, *self._end_message(tx, self._open, self.usage, message_reason)]
+        held.plan.spent = held.plan.spent.plus(self.usage)
         return lifecycle.end(tx, self._ctx, held, status, before=told, reason=reason)
 
     def _request_action(self, tx: Transaction, held: HeldRun, added: list[Event], step: RunStep, number: int) -> Entry:
         tx.run_all([run_steps.change(step, number)])
-        held.plan.spent = held.plan.spent.plus(self._usage)
+        held.plan.spent = held.plan.spent.plus(self.usage)
         status, reason, _ = _ENDS.get(self._reason, _ENDS["stop"])
         if reason:
             # Arguments without an end are of no use to anybody.
-            held.plan.turn = self._usage
+            held.plan.turn = self.usage
             return lifecycle.end(tx, self._ctx, held, status, before=added, error=CUT_OFF, reason=reason)
         assert isinstance(step.step_details, ToolCalls)
-        return lifecycle.request_action(tx, self._ctx, held, step.step_details.tool_calls, self._usage, added)
+        return lifecycle.request_action(tx, self._ctx, held, step.step_details.tool_calls, self.usage, added)
 
 
 # What becomes of the run, and of its message, for each reason why the model stopped.

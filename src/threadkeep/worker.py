@@ -132,8 +132,10 @@ class Worker:
         run_id = held.run.id
         execution = Execution(self._context_of(held.project_id), held)
         try:
-            await self._until_it_rests(execution, run_id)
+            with self._ctx.tracing.run(held):
+                await self._until_it_rests(execution, run_id)
         except FenceLostError:
+            self._ctx.metrics.lost += 1
             log.info("%s is no longer ours", run_id)
             # Its last write may have been given up after it was sent, as that which ends a run whose time is up.
             await self._ctx.events.catch_up(held.run.thread_id, run_id)
@@ -216,6 +218,8 @@ class Worker:
                 self._free_slots += 1
         ctx.events.publish(thread_id, run_id, *(entries or ()))
         if claimed:
+            if not any(entry.status for entry in entries or ()):
+                ctx.metrics.take_overs[claimed.attempt] += 1
             self.start(claimed)
         return entries is not None
 

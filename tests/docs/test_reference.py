@@ -31,6 +31,7 @@ from threadkeep import (
     runs,
     threads,
     tools,
+    webhooks,
 )
 from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
@@ -45,7 +46,19 @@ REFERENCE = ROOT / "docs/reference"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 # Flags of other programs.
-FLAGS_OF_OTHERS = {"--globoff", "--editable", "--format", "--file", "--no-owner", "--exit-on-error", "--dbname"}
+FLAGS_OF_OTHERS = {
+    "--system",
+    "--home-dir",
+    "--shell",
+    "--now",
+    "--globoff",
+    "--editable",
+    "--format",
+    "--file",
+    "--no-owner",
+    "--exit-on-error",
+    "--dbname",
+}
 # Variables of the examples and of the configuration file itself.
 VARIABLES_OF_OTHERS = {"THREADKEEP_URL", "THREADKEEP_KEY", "THREADKEEP_CONFIG"}
 
@@ -233,6 +246,8 @@ def test_every_status_is_on_the_errors_page():
         ("messages in one create-thread request", threads.STRICT_MESSAGES_MAX),
         ("messages in one create-thread request", Settings().thread_create_messages_max),
         ("messages in one thread", Settings().thread_messages_max),
+        ("webhooks of a project", webhooks.WEBHOOKS_MAX),
+        ("a webhook's answer", int(Settings().webhook_timeout_s)),
         ("request body", Settings().body_bytes_max // 1024**2),
         ("request bodies", Settings().bodies_bytes_max // 1024**2),
         ("request line", Settings().head_bytes_max // 1024),

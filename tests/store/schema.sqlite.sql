@@ -24,6 +24,16 @@ CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
 
 CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
 
+CREATE INDEX usage_by_day on usage (day);
+
+CREATE INDEX webhook_deliveries_by_time on webhook_deliveries (webhook_id, created_ms, event_id);
+
+CREATE INDEX webhook_deliveries_due on webhook_deliveries (webhook_id, next_at) where status = 'pending';
+
+CREATE INDEX webhook_deliveries_over on webhook_deliveries (created_ms) where status <> 'pending';
+
+CREATE INDEX webhooks_by_project on webhooks (project_id, created_at, webhook_id);
+
 CREATE TABLE api_keys (
     key_id text primary key,
     project_id text not null,
@@ -60,6 +70,20 @@ CREATE TABLE idempotency_keys (
     after_event bigint,
     answer text,
     primary key (project_id, key)
+);
+
+CREATE TABLE limit_windows (
+    subject text primary key,
+    window_at bigint not null,
+    taken bigint not null,
+    granted bigint not null
+);
+
+CREATE TABLE limits (
+    subject text primary key,
+    requests_per_minute bigint,
+    runs bigint,
+    tokens_per_day bigint
 );
 
 CREATE TABLE messages (
@@ -142,6 +166,44 @@ CREATE TABLE threads (
     shape bigint not null,
     body text not null
 , active_run_id text) without rowid;
+
+CREATE TABLE usage (
+    project_id text not null,
+    day bigint not null,
+    key_id text not null,
+    assistant_id text not null,
+    slot bigint not null,
+    runs bigint not null,
+    prompt_tokens bigint not null,
+    cached_tokens bigint not null,
+    completion_tokens bigint not null,
+    primary key (project_id, day, key_id, assistant_id, slot)
+) without rowid;
+
+CREATE TABLE webhook_deliveries (
+    webhook_id text not null,
+    event_id text not null,
+    created_ms bigint not null,
+    type text not null,
+    payload text not null,
+    status text not null,
+    attempts bigint not null,
+    next_at bigint,
+    attempted_at bigint,
+    http_status bigint,
+    error text,
+    primary key (webhook_id, event_id)
+);
+
+CREATE TABLE webhooks (
+    webhook_id text primary key,
+    project_id text not null,
+    created_at bigint not null,
+    url text not null,
+    secret text not null,
+    events text not null,
+    body text not null
+);
 
 CREATE UNIQUE INDEX assistants_by_seq on assistants (project_id, seq);
 

@@ -22,6 +22,7 @@ BODIES = {
     "ThreadAndRunCreateParams": {"assistant_id": "asst_intruders"},
     "RunUpdateParams": {"metadata": {"of": "intruder"}},
     "ToolOutputsParams": {"tool_outputs": []},
+    "WebhookCreateParams": {"url": "https://intruder.example.com/hook"},
 }
 IDS = [pytest.param(route, id=f"{route.method} {route.path}") for route in ROUTES]
 
@@ -61,6 +62,9 @@ class Owner:
         body = {"metadata": {"of": "owner"}, "messages": [{"role": "user", "content": "secret"}]}
         self.thread = self._post("/threads", body)
         self.assistant = self._post("/assistants", {"model": "echo"})
+        # A project cannot have many.
+        webhooks = self.get("/webhooks").json()["data"]
+        self.webhook = webhooks[0] if webhooks else self._post("/webhooks", {"url": "https://owner.example.com/hook"})
         self._runs = f"/threads/{self.thread['id']}/runs"
         self._run_id = self._post(self._runs, {"assistant_id": self.assistant["id"]})["id"]
         while self.get(f"{self._runs}/{self._run_id}").json()["status"] != "completed":
@@ -70,6 +74,7 @@ class Owner:
             "assistant_id": self.assistant["id"],
             "run_id": self._run_id,
             "message_id": self.get(f"/threads/{self.thread['id']}/messages").json()["data"][-1]["id"],
+            "webhook_id": self.webhook["id"],
             "step_id": self.get(f"{self._runs}/{self._run_id}/steps").json()["data"][0]["id"],
         }
         self.before = self.everything()
@@ -83,7 +88,8 @@ class Owner:
     def everything(self):
         """All that the project has, as it is sent."""
         thread = f"/threads/{self.thread['id']}"
-        paths = (thread, f"{thread}/messages", self._runs, f"{self._runs}/{self._run_id}/steps", "/assistants")
+        run = f"{self._runs}/{self._run_id}"
+        paths = (thread, f"{thread}/messages", self._runs, f"{run}/steps", "/assistants", "/webhooks")
         return [self.get(path).text for path in paths]
 
 
@@ -107,7 +113,8 @@ def test_another_projects_objects_are_a_plain_404_everywhere(server, route):
             assert stolen.status_code == plain.status_code == 404
             assert stolen.text == plain.text.replace(f"{PREFIXES[parent]}_missing", owner.ids[parent])
         elif route.method == "GET":
-            own = owner.thread if route.path == "/threads" else owner.assistant
+            lists = {"/threads": owner.thread, "/assistants": owner.assistant, "/webhooks": owner.webhook}
+            own = lists[route.path]
             assert own["id"] not in attempt().text
             assert http.get(path, params={"after": own["id"]}, headers=intruder).status_code == 404
             if route.path == "/threads":

@@ -23,8 +23,10 @@ from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.routes import ROUTES, RouteTable
 from threadkeep.http.sink import Sink
 from threadkeep.logs import RequestLog
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.streaming import EventStream
+from threadkeep.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Api:
         settings: Settings,
         authenticator: Authenticator,
         request_log: RequestLog | None,
+        metrics: Metrics,
+        tracing: Tracing,
         proxies: TrustedProxies,
         site: Callable[[Request], Awaitable[Answer]],
         routes: tuple[Route, ...] = ROUTES,
@@ -47,6 +51,8 @@ class Api:
         self._settings = settings
         self._authenticator = authenticator
         self._request_log = request_log
+        self._metrics = metrics
+        self._tracing = tracing
         self._site = site
         self._proxies = proxies
         self._routes = RouteTable(routes, strict=settings.strict)
@@ -55,7 +61,7 @@ class Api:
     async def answer(self, request: Request) -> Answer:
         """Never raises, except `ClientGoneError`."""
         try:
-            answer = await self._answer(request)
+            answer = await (self._traced_answer(request) if self._tracing.is_on else self._answer(request))
         except BaseException:
             self._log(request, CLIENT_GONE)
             raise
@@ -66,6 +72,12 @@ class Api:
         if extra := cors.headers_for(self._settings.cors_origins, request.headers):
             answer = msgspec.structs.replace(answer, headers=(*answer.headers, *extra))
         return answer
+
+    async def _traced_answer(self, request: Request) -> Answer:
+        with self._tracing.request(request.method, request.headers) as span:
+            answer = await self._answer(request)
+            span.answered(request.route, answer.status)
+            return answer
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -89,6 +101,8 @@ class Api:
         request.route = endpoint.route.path
         ctx = await self._authenticator.authenticate(request.headers)
         request.project_id = ctx.project_id
+        if ctx.quota is not None:
+            await ctx.quota.spend_request()
         v1 = endpoint.route.beta and dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
         body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
@@ -97,7 +111,9 @@ class Api:
             self._bodies.release(body)
         if isinstance(result, EventStream):
             heartbeat_s = self._settings.stream_heartbeat_s
-            return streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+            result = streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+        if ctx.quota is not None:
+            result = msgspec.structs.replace(result, headers=(*result.headers, *ctx.quota.headers()))
         return result
 
     async def _stream(self, request: Request, send: Stream, sink: Sink) -> None:
@@ -106,7 +122,7 @@ class Api:
         try:
             await send(sink)
         finally:
-            self._log(request, status)
+            self._log(request, status, is_stream=True)
 
     def _refuse_method(self, request: Request, methods: Mapping[str, Endpoint]) -> Answer:
         allow = (b"allow", ", ".join(methods).encode())
@@ -120,11 +136,13 @@ class Api:
             request.route = request.path
         return answer
 
-    def _log(self, request: Request, status: int) -> None:
+    def _log(self, request: Request, status: int, *, is_stream: bool = False) -> None:
         """Notes the finished request. The route, not the path: ids are not for logs of strangers."""
+        duration_s = time.perf_counter() - request.started
+        note = self._metrics.stream if is_stream else self._metrics.request
+        note((request.method, request.route, status), duration_s)
         if self._request_log is None:
             return
-        duration_ms = (time.perf_counter() - request.started) * 1000
         client = self._proxies.client_of(request) or "-"
         self._request_log.add(
             (
@@ -134,7 +152,7 @@ class Api:
                 request.method,
                 request.route,
                 status,
-                duration_ms,
+                duration_s * 1000,
                 client,
             )
         )

@@ -34,7 +34,7 @@ Headers = Mapping[bytes, bytes]
 class Authenticator:
     """Holds the usable keys, and a ready context for each project."""
 
-    def __init__(self, settings: Settings, store: Store, context_of: Callable[[str], Context]) -> None:
+    def __init__(self, settings: Settings, store: Store, context_of: Callable[..., Context]) -> None:
         self._settings = settings
         self._store = store
         self._context_of = context_of
@@ -48,7 +48,7 @@ class Authenticator:
     async def start(self, now: int) -> None:
         """Reads the keys and begins to watch them."""
         default = await projects.ensure_default(self._store, now)
-        self._default = self._context_of(default.project_id)
+        self._default_project_id = default.project_id
         if self._settings.api_key:
             await projects.require_not_known(self._store, self._settings.api_key)
         self._take(await projects.usable_keys(self._store))
@@ -84,7 +84,7 @@ class Authenticator:
                 self._contexts_of_headers[header] = context
             return context
         if self.is_open:
-            self._refuse_outsiders(headers)
+            self.refuse_outsiders(headers)
             return self._default
         if not key:
             raise AuthenticationError(
@@ -107,7 +107,7 @@ class Authenticator:
             if time.monotonic() - self._looked_at >= LOOK_AGAIN_AFTER_S:
                 await self.look()
 
-    def _refuse_outsiders(self, headers: Headers) -> None:
+    def refuse_outsiders(self, headers: Headers) -> None:
         """What a server without a key must refuse: other names, web pages of other origins, proxied requests."""
         if not PROXY_HEADERS.isdisjoint(headers):
             raise PermissionDeniedError(
@@ -131,7 +131,11 @@ class Authenticator:
 
     def _take(self, keys: UsableKeys) -> None:
         self._keys = keys
-        contexts = {bytes.fromhex(key): self._context_of(project) for key, project in keys.project_of_hash.items()}
+        self._default = self._context_of(self._default_project_id, "", keys.limits)
+        contexts = {
+            bytes.fromhex(hashed): self._context_of(project_id, keys.key_id_of_hash[hashed], keys.limits)
+            for hashed, project_id in keys.project_of_hash.items()
+        }
         if self._settings.api_key:
             contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
         self._contexts = contexts

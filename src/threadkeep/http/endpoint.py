@@ -63,7 +63,14 @@ class Route:
 
 
 # The prefix that each path parameter's ids begin with; what is not here, a model's name, is no id.
-PREFIXES = {"thread_id": "thread", "message_id": "msg", "assistant_id": "asst", "run_id": "run", "step_id": "step"}
+PREFIXES = {
+    "thread_id": "thread",
+    "message_id": "msg",
+    "assistant_id": "asst",
+    "run_id": "run",
+    "step_id": "step",
+    "webhook_id": "wh",
+}
 
 
 class Endpoint:

@@ -6,7 +6,7 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, messages, models, references, run_steps, runs, threads
+from threadkeep import assistants, messages, models, references, run_steps, runs, threads, webhooks
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
@@ -23,6 +23,7 @@ from threadkeep.runs import (
     ToolOutputsParams,
 )
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
+from threadkeep.webhooks import Webhook, WebhookCreateParams, WebhookDeleted, WebhookDelivery
 
 ASSISTANT = "/assistants/{assistant_id}"
 MESSAGES = "/threads/{thread_id}/messages"
@@ -32,6 +33,7 @@ RUN = f"{RUNS}/{{run_id}}"
 STEPS = f"{RUN}/steps"
 OUTPUTS = f"{RUN}/submit_tool_outputs"
 WITH_THREAD = "/threads/runs"
+WEBHOOK = "/webhooks/{webhook_id}"
 # Who follows a stream names the last event it has seen; the SDKs' polling helpers say that they are at work.
 FOLLOWS = ("last-event-id", "x-stainless-poll-helper")
 
@@ -96,6 +98,39 @@ ROUTES = (
         "Retrieve run step",
         query=RunStepRetrieveParams,
         result=RunStep,
+    ),
+    Route(
+        "POST",
+        "/webhooks",
+        webhooks.create,
+        "Create webhook",
+        body=WebhookCreateParams,
+        result=Webhook,
+        takes_key=True,
+        beta=False,
+        ours=True,
+    ),
+    Route(
+        "GET",
+        "/webhooks",
+        webhooks.list_,
+        "List webhooks",
+        query=ListParams,
+        result=Page[Webhook],
+        beta=False,
+        ours=True,
+    ),
+    Route("GET", WEBHOOK, webhooks.retrieve, "Retrieve webhook", result=Webhook, beta=False, ours=True),
+    Route("DELETE", WEBHOOK, webhooks.delete, "Delete webhook", result=WebhookDeleted, beta=False, ours=True),
+    Route(
+        "GET",
+        f"{WEBHOOK}/deliveries",
+        webhooks.list_deliveries,
+        "List webhook deliveries",
+        query=ListParams,
+        result=Page[WebhookDelivery],
+        beta=False,
+        ours=True,
     ),
 )
 

@@ -20,6 +20,7 @@ from starlette.types import Message, Scope
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError
 from threadkeep.http import api, cors, openapi, playground, reference
 from threadkeep.http.exchange import Answer, Request, answer_of
+from threadkeep.http.metrics_page import METRICS_PATH, MetricsPage
 from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.static import File
 
@@ -29,9 +30,10 @@ CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-u
 class Site:
     """Answers all that is not the API. `ping` raises `APIError` when the database does not answer."""
 
-    def __init__(self, ping: Callable[[], Awaitable[None]], proxies: TrustedProxies) -> None:
+    def __init__(self, ping: Callable[[], Awaitable[None]], proxies: TrustedProxies, metrics_page: MetricsPage) -> None:
         self._ping = ping
         self._proxies = proxies
+        self._metrics_page = metrics_page
         self._starlette = Starlette(
             routes=[
                 *playground.routes(),
@@ -45,6 +47,8 @@ class Site:
 
     async def answer(self, request: Request) -> Answer:
         """Hands the request to Starlette, and gathers what it sends; its answers are small."""
+        if request.path == METRICS_PATH:
+            return await self._metrics_page.answer(request)
         status, headers, pieces = 500, [], []
 
         async def receive() -> Message:

@@ -55,4 +55,19 @@ class ServingLock:
 
     def release(self) -> None:
         """Lets another process serve the file."""
+        os.ftruncate(self._file, 0)
         os.close(self._file)
+
+
+def serving_process(path: Path) -> int | None:
+    """The process that serves a database file, as far as its lock file tells: the lock itself is not touched."""
+    real = path.resolve()
+    try:
+        number = int(real.with_name(real.name + ".lock").read_text(encoding="ascii"))
+        os.kill(number, 0)
+    except PermissionError:
+        # It belongs to another user.
+        return number
+    except (OSError, ValueError):
+        return None
+    return number

@@ -8,8 +8,10 @@ outside the transaction. Times and ids are made before it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from threadkeep.metrics import Histogram
 from threadkeep.store.queries import Query
 
 T = TypeVar("T")
@@ -37,6 +39,15 @@ class Transaction(Protocol):
 
         Gives the number of rows that the last one touched.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much a store has to do. `groups`: how many units were written together, where they are."""
+
+    waiting_writes: int
+    oldest_wait_s: float
+    groups: Histogram | None = None
 
 
 class Store(Protocol):
@@ -71,6 +82,9 @@ class Store(Protocol):
 
     async def migrate(self) -> list[str]:
         """Brings the schema up to date; gives the names of the migrations that were applied."""
+
+    def load(self) -> Load:
+        """The writes that wait now, on PostgreSQL with those under way."""
 
     async def checkpoint(self) -> None:
         """Moves all that is committed into the main file, so that deleted text is gone from every file."""

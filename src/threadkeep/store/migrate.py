@@ -32,8 +32,20 @@ THREAD_FAMILY = (
     "run_steps",
     "run_events",
 )
-# Small, read by every process and seldom written: a copy on every machine.
-SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations", "assistants", "idempotency_keys")
+# Small or of no one thread: a copy on every machine.
+SHARED_TABLES = (
+    "projects",
+    "api_keys",
+    "revisions",
+    "migrations",
+    "assistants",
+    "idempotency_keys",
+    "usage",
+    "limits",
+    "limit_windows",
+    "webhooks",
+    "webhook_deliveries",
+)
 
 
 @dataclass(frozen=True, slots=True)

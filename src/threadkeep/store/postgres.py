@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ import greenlet
 
 from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
-from threadkeep.store.interface import Change, Row, Transaction
+from threadkeep.store.interface import Change, Load, Row, Transaction
 from threadkeep.store.patience import PatientWrites
 from threadkeep.store.queries import Query, positional
 
@@ -117,7 +118,8 @@ class PostgresStore:
         limits = "".join(f"; set local {name} = '{value}'" for name, value in LIMITS.items()) if is_pooled else ""
         self._begin_read, self._begin_write = BEGIN_READ + limits, BEGIN_WRITE + limits
         self._queue_max = write_queue_max
-        self._writes = 0
+        # When each that is under way began; the oldest is first.
+        self._writes: dict[object, float] = {}
         self._units = 0
         self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
         self._idle = asyncio.Event()
@@ -155,17 +157,18 @@ class PostgresStore:
         return await self._write(lambda: self._in_transaction(unit, self._begin_write))
 
     async def _write(self, work: Callable[[], Awaitable[T]]) -> T:
-        if self._writes >= self._queue_max:
+        if len(self._writes) >= self._queue_max:
             raise OverloadedError("too many writes are waiting")
-        self._writes += 1
+        mark = object()
+        self._writes[mark] = time.monotonic()
         try:
             return await self._run(work)
         finally:
-            self._writes -= 1
+            del self._writes[mark]
 
     def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
         if is_patient and len(changes) == 1:
-            if self._writes + len(self._patient) >= self._queue_max:
+            if len(self._writes) + len(self._patient) >= self._queue_max:
                 raise OverloadedError("too many writes are waiting")
             return self._patient.add(changes[0])
         if len(changes) > TOGETHER_MAX:
@@ -183,6 +186,10 @@ class PostgresStore:
                 f"This role may not make or change the tables: {error}.",
                 "Run `threadkeep migrate` as their owner, then grant this role to read and write them.",
             ) from None
+
+    def load(self) -> Load:
+        oldest_at = next(iter(self._writes.values()), None)
+        return Load(len(self._writes) + len(self._patient), 0.0 if oldest_at is None else time.monotonic() - oldest_at)
 
     async def checkpoint(self) -> None:
         """PostgreSQL does this by itself."""

@@ -23,9 +23,10 @@ from typing import Any, TypeVar
 import apsw
 
 from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError, ThreadkeepError
+from threadkeep.metrics import GROUP_BOUNDS, Histogram
 from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
-from threadkeep.store.interface import Change, Row, Transaction
+from threadkeep.store.interface import Change, Load, Row, Transaction
 from threadkeep.store.queries import Query
 from threadkeep.store.sqlite_reader import STORAGE_ERRORS, LongReaders, LoopReader, SqliteTransaction, unavailable
 
@@ -60,7 +61,8 @@ class SqliteStore:
         self.path = path
         self._serving = serving
         self._queue_max = write_queue_max
-        self._queue: deque[tuple[Unit, asyncio.Future[Any]]] = deque()
+        self._queue: deque[tuple[Unit, asyncio.Future[Any], float]] = deque()
+        self._groups = Histogram(GROUP_BOUNDS)
         self._queued = asyncio.Event()
         # When the last group was begun, and what ends the time in which patient writes wait for others.
         self._written_at = 0.0
@@ -143,8 +145,9 @@ class SqliteStore:
             raise StorageUnavailableError("The server is stopping.")
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        self._queue.append((unit, waiter))
-        wait_s = self._written_at + PATIENCE_S - loop.time() if is_patient else 0
+        now = loop.time()
+        self._queue.append((unit, waiter, now))
+        wait_s = self._written_at + PATIENCE_S - now if is_patient else 0
         if wait_s <= 0:
             self._queued.set()
         elif self._gathering is None:
@@ -160,6 +163,10 @@ class SqliteStore:
 
     async def migrate(self) -> list[str]:
         return await self.write(migrate.apply)
+
+    def load(self) -> Load:
+        oldest_wait_s = asyncio.get_running_loop().time() - self._queue[0][2] if self._queue else 0.0
+        return Load(len(self._queue), oldest_wait_s, self._groups)
 
     async def checkpoint(self) -> None:
         if self._checkpointer:
@@ -191,9 +198,9 @@ class SqliteStore:
             if is_more or done < len(group):
                 self._queued.set()
 
-    async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any]]]) -> int:
+    async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any], float]]) -> int:
         """Writes as many of the group as fit the time; gives how many that were."""
-        units = [unit for unit, _ in group]
+        units = [unit for unit, _, _ in group]
         try:
             outcomes = await self._run_lightly_or_carefully(units)
         except STORAGE_ERRORS:
@@ -202,10 +209,11 @@ class SqliteStore:
             outcomes = [await self._run_alone(unit) for unit in units]
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave callers waiting for ever
             outcomes = [(None, fault)] * len(units)
+        self._groups.add(len(outcomes))
         self._reader.renew()
         if self._checkpointer:
             self._checkpointer.committed(self._log_pages)
-        for (_, waiter), (result, error) in zip(group, outcomes, strict=False):
+        for (_, waiter, _), (result, error) in zip(group, outcomes, strict=False):
             if waiter.done():
                 continue
             if error is not None:

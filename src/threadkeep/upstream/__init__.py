@@ -33,7 +33,7 @@ from threadkeep.upstream.wire import (
     UpstreamError,
     Usage,
 )
-from threadkeep.upstream_settings import CONTEXT_TOKENS
+from threadkeep.upstream_settings import CONTEXT_TOKENS, UpstreamSettings
 
 if TYPE_CHECKING:
     from threadkeep.upstream.catalogue import Catalogue
@@ -65,6 +65,11 @@ class Route:
     server: ModelServer | None
     model: str
     context_tokens: int
+
+    @property
+    def name(self) -> str:
+        """The server's, as the settings call it."""
+        return self.server.settings.name if self.server else "built-in"
 
 
 class Upstreams:
@@ -128,6 +133,18 @@ class Upstreams:
             for model in models:
                 found.setdefault(model.id, model)
         return list(found.values())
+
+    async def examine(self) -> list[tuple[UpstreamSettings, list[Listed] | UpstreamError]]:
+        """Each server, with the models that it lists when it is asked now, or why it does not."""
+        answers = await asyncio.gather(
+            *(catalogue.server.models() for catalogue in self._catalogues), return_exceptions=True
+        )
+        found: list[tuple[UpstreamSettings, list[Listed] | UpstreamError]] = []
+        for catalogue, answer in zip(self._catalogues, answers, strict=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, UpstreamError):
+                raise answer
+            found.append((catalogue.settings, answer))
+        return found
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
         """The answer of the model that the request names. Raises `UpstreamError`."""

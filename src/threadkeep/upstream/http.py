@@ -5,12 +5,16 @@ Why this one: docs/decisions/0012-aiohttp-for-model-servers.md.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import ResolveResult
+
+from threadkeep.addresses import Address, literal
 
 # A body that says what went wrong, or which models there are, has an end.
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -18,11 +22,14 @@ KEEP_ALIVE_S = 30
 
 
 class ConnectionBrokenError(Exception):
-    """No connection could be made, or it ended before the answer did. `at_once`: another try may be made at once."""
+    """No connection could be made, or it ended before the answer did. `at_once`: another try may be made at once.
+    `is_refused`: we may not connect to that address.
+    """
 
-    def __init__(self, why: str, *, at_once: bool = False) -> None:
+    def __init__(self, why: str, *, at_once: bool = False, is_refused: bool = False) -> None:
         super().__init__(why)
         self.at_once = at_once
+        self.is_refused = is_refused
 
 
 class Response:
@@ -72,17 +79,52 @@ def proxy_for(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
-class HttpClient:
-    """Connections to model servers. Certificates are those of the system."""
+class _RefusedAddressError(OSError):
+    """We may not connect to it."""
 
-    def __init__(self, *, connect_timeout_s: float, idle_timeout_s: float) -> None:
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Looks names up, and refuses those with an address to which we may not connect."""
+
+    def __init__(self, may_connect: Callable[[Address], bool]) -> None:
+        super().__init__()
+        self._may_connect = may_connect
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        for result in found:
+            address = literal(result["host"])
+            if address is None or not self._may_connect(address):
+                raise _RefusedAddressError(host)
+        return found
+
+
+class HttpClient:
+    """Connections to model servers and webhooks. Certificates are those of the system.
+
+    `may_connect` says which addresses are connected to; what names lead to is checked too.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float,
+        idle_timeout_s: float,
+        may_connect: Callable[[Address], bool] | None = None,
+    ) -> None:
+        self._may_connect = may_connect
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=idle_timeout_s)
 
     async def open(self) -> None:
         """Gets ready on the running event loop."""
+        resolver = _Resolver(self._may_connect) if self._may_connect else None
         self._session = aiohttp.ClientSession(
             # How many runs go on at once is limited elsewhere.
-            connector=aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context(), keepalive_timeout=KEEP_ALIVE_S),
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=ssl.create_default_context(), keepalive_timeout=KEEP_ALIVE_S, resolver=resolver
+            ),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Compressed text could unfold to any size.
@@ -98,6 +140,9 @@ class HttpClient:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, proxy: str | None = None
     ) -> Response:
         """Sends a request and waits for the head of the answer. Raises `ConnectionBrokenError` and `TimeoutError`."""
+        address = literal(urlsplit(url).hostname or "") if self._may_connect else None
+        if address and self._may_connect and not self._may_connect(address):
+            raise ConnectionBrokenError("a private address", is_refused=True)
         try:
             response = await self._session.request(
                 method, url, headers=headers, data=body, proxy=proxy, allow_redirects=False
@@ -109,5 +154,7 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # A kept connection may close in the moment in which it is used again.
             at_once = isinstance(error, aiohttp.ServerDisconnectedError)
-            raise ConnectionBrokenError(f"{type(error).__name__}: {error}", at_once=at_once) from None
+            is_refused = isinstance(getattr(error, "os_error", None), _RefusedAddressError)
+            why = f"{type(error).__name__}: {error}"
+            raise ConnectionBrokenError(why, at_once=at_once, is_refused=is_refused) from None
         return Response(response)

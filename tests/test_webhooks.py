@@ -1,0 +1,336 @@
+"""Webhooks: who is told of runs, in which form, how often, and to which addresses nothing is sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+import sys
+import time
+
+import httpx2
+import pytest
+from tests.receiver import receiving
+
+from threadkeep import testing
+from threadkeep.addresses import is_public
+from threadkeep.webhooks import ALL_EVENTS
+
+TELLS = {"webhook_private_addresses": True, "webhook_retry_s": 0.05}
+
+
+@pytest.fixture(scope="module")
+def model():
+    with testing.model() as model:
+        yield model
+
+
+@pytest.fixture
+def telling(servers, database, model):
+    """A server that tells webhooks on this machine."""
+    return servers(database, upstream_url=model.base_url, **TELLS)
+
+
+@pytest.fixture
+def client(new_client, telling):
+    return new_client(telling)
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as receiver:
+        yield receiver
+
+
+def create(client, url, **more):
+    return client.post("/webhooks", body={"url": url, **more}, cast_to=object)
+
+
+def deliveries(client, webhook, *, until=lambda _: True):
+    """What the API says became of it, once that is as wanted."""
+    deadline = time.monotonic() + 15
+    while True:
+        page = client.get(f"/webhooks/{webhook['id']}/deliveries", cast_to=object)["data"]
+        if page and until(page):
+            return page
+        assert time.monotonic() < deadline, page
+
+
+def finish_run(client, model_name="text:2", **assistant):
+    made = client.beta.assistants.create(model=model_name, instructions="Be brief.", **assistant)
+    thread = client.beta.threads.create()
+    return client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=made.id, metadata={"order": "12"})
+
+
+def test_the_end_of_a_run_is_told_in_the_form_that_the_sdk_knows(client, receiver):
+    webhook = create(client, receiver.url)
+    run = finish_run(client)
+    ((path, headers, body),) = receiver.wait_for(1)
+    event = json.loads(body)
+    assert path == "/hook"
+    assert event == {
+        "id": headers["webhook-id"],
+        "object": "event",
+        "type": "thread.run.completed",
+        "created_at": run.completed_at,
+        "data": {
+            "id": run.id,
+            "object": "thread.run",
+            "thread_id": run.thread_id,
+            "assistant_id": run.assistant_id,
+            "status": "completed",
+            "metadata": {"order": "12"},
+        },
+    }
+    client.webhooks.verify_signature(body, headers, secret=webhook["secret"])
+    with pytest.raises(ValueError, match="signature"):
+        client.webhooks.verify_signature(body + b" ", headers, secret=webhook["secret"])
+    (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+    assert (delivery["id"], delivery["attempts"], delivery["status_code"]) == (event["id"], 1, 200)
+    assert delivery["next_attempt_at"] is None
+
+
+def test_a_run_that_waits_for_tool_outputs_is_told_and_its_end_is_another_event(client, receiver):
+    create(client, receiver.url)
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    run = finish_run(client, "call:look", tools=[tool])
+    client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+    events = [json.loads(body) for _, _, body in receiver.wait_for(2)]
+    assert {event["type"] for event in events} == {"thread.run.requires_action", "thread.run.cancelled"}
+    assert len({event["id"] for event in events}) == 2
+
+
+def test_only_what_is_wanted_is_told(client, receiver, model):
+    webhook = create(client, receiver.url, events=["thread.run.failed"])
+    assert webhook["events"] == ["thread.run.failed"]
+    finish_run(client)
+    model.reply(testing.error(400))
+    run = finish_run(client)
+    assert run.status == "failed"
+    (delivery,) = deliveries(client, webhook)
+    assert delivery["type"] == "thread.run.failed"
+
+
+def test_without_a_choice_all_events_are_told(client, receiver):
+    assert create(client, receiver.url)["events"] == list(ALL_EVENTS)
+
+
+def test_another_projects_runs_are_not_told(client, new_client, telling, receiver):
+    webhook = create(client, receiver.url)
+    finish_run(new_client(telling))
+    run = finish_run(client)
+    deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+    assert [json.loads(body)["data"]["id"] for _, _, body in receiver.received] == [run.id]
+
+
+def test_what_is_not_taken_is_told_again_under_the_same_id(client, receiver):
+    webhook = create(client, receiver.url)
+    receiver.answers.extend([(500, {}), (404, {})])
+    finish_run(client)
+    received = receiver.wait_for(3)
+    assert len({headers["webhook-id"] for _, headers, _ in received}) == 1
+    for _, headers, body in received:
+        client.webhooks.verify_signature(body, headers, secret=webhook["secret"])
+    (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+    assert delivery["attempts"] == 3
+
+
+def test_a_receiver_that_is_away_is_told_when_it_comes_back(client):
+    with receiving() as gone:
+        webhook = create(client, gone.url)
+    finish_run(client)
+    (pending,) = deliveries(client, webhook, until=lambda page: page[0]["error"])
+    assert (pending["status"], pending["error"], pending["status_code"]) == ("pending", "no connection", None)
+    with receiving(gone.port) as back:
+        back.wait_for(1)
+
+
+def test_gone_means_gone(client, receiver):
+    webhook = create(client, receiver.url)
+    receiver.answers.append((410, {}))
+    finish_run(client)
+    (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] != "pending")
+    assert (delivery["status"], delivery["attempts"], delivery["status_code"]) == ("failed", 1, 410)
+
+
+def test_a_redirect_is_not_followed(client, receiver):
+    webhook = create(client, receiver.url)
+    receiver.answers.append((302, {"location": f"http://127.0.0.1:{receiver.port}/elsewhere"}))
+    finish_run(client)
+    deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+    assert {path for path, _, _ in receiver.received} == {"/hook"}
+
+
+def test_it_is_given_up_after_the_time_that_is_set(new_client, servers, database, model):
+    server = servers(database, upstream_url=model.base_url, **TELLS, webhook_give_up_s=0.01)
+    client = new_client(server)
+    with receiving() as gone:
+        webhook = create(client, gone.url)
+    finish_run(client)
+    (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] != "pending")
+    assert delivery["status"] == "failed"
+
+
+def test_what_is_over_is_forgotten_in_time(servers, new_client, database, model, receiver):
+    server = servers(database, upstream_url=model.base_url, **TELLS, webhook_deliveries_kept_s=0.001)
+    client = new_client(server)
+    webhook = create(client, receiver.url)
+    finish_run(client)
+    deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+
+    async def forget():
+        from threadkeep.webhook_delivery import Deliverer  # noqa: PLC0415 - it belongs to the server's loop
+
+        await Deliverer(server.app.context_of(""))._forget()
+
+    server.run(forget())
+    assert client.get(f"/webhooks/{webhook['id']}/deliveries", cast_to=object)["data"] == []
+
+
+def test_the_secret_is_shown_once(client):
+    made = create(client, "http://127.0.0.1:9/hook")
+    assert made["secret"].startswith("whsec_")
+    assert client.get(f"/webhooks/{made['id']}", cast_to=object) == {k: v for k, v in made.items() if k != "secret"}
+    assert made["secret"] not in json.dumps(client.get("/webhooks", cast_to=object))
+
+
+def test_webhooks_are_listed_and_deleted(client):
+    made = [create(client, f"http://127.0.0.1:9/{number}") for number in range(3)]
+    page = client.get("/webhooks?order=asc", cast_to=object)
+    assert {webhook["id"] for webhook in page["data"]} == {webhook["id"] for webhook in made}
+    first = page["data"][0]["id"]
+    rest = client.get(f"/webhooks?order=asc&after={first}&limit=1", cast_to=object)
+    assert (len(rest["data"]), rest["has_more"]) == (1, True)
+    gone = client.delete(f"/webhooks/{first}", cast_to=object)
+    assert gone == {"id": first, "object": "webhook.deleted", "deleted": True}
+    with pytest.raises(Exception, match="No webhook found"):
+        client.get(f"/webhooks/{first}", cast_to=object)
+
+
+def test_a_project_has_so_many_webhooks_and_no_more(client):
+    for number in range(20):
+        create(client, f"http://127.0.0.1:9/{number}")
+    with pytest.raises(Exception, match="20 webhooks, the most"):
+        create(client, "http://127.0.0.1:9/more")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/hook",
+        "https://localhost/hook",
+        "https://10.1.2.3/hook",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/hook",
+        "https://[::ffff:10.0.0.1]/hook",
+        "http://app.example.com/hook",
+        "ftp://app.example.com/hook",
+        "https://user:word@app.example.com/hook",
+        "https://app.example.com/hook#part",
+        "https:///hook",
+        "app.example.com",
+        "https://app.example.com:99999/",
+    ],
+)
+def test_an_address_that_must_not_be_told_is_refused(servers, url):
+    server = servers("sqlite")
+    answer = httpx2.post(
+        f"{server.base_url}/webhooks", json={"url": url}, headers={"Authorization": f"Bearer {server.new_key()}"}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "url"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_nothing_is_sent_to_a_private_address_whatever_its_name(tmp_path, receiver, model, host):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    settings = {"database": url, "upstream_url": model.base_url, "webhook_retry_s": 0.05}
+    with testing.serve(**settings, webhook_private_addresses=True) as server:
+        key = server.new_key()
+        headers = {"Authorization": f"Bearer {key}"}
+        hook = f"http://{host}:{receiver.port}/hook"
+        webhook = httpx2.post(f"{server.base_url}/webhooks", json={"url": hook}, headers=headers).json()
+    with testing.serve(**settings) as server, httpx2.Client(base_url=server.base_url, headers=headers) as http:
+        assistant = http.post("/assistants", json={"model": "text:1", "instructions": "Be brief."}).json()
+        http.post("/threads/runs", json={"assistant_id": assistant["id"]})
+        deadline = time.monotonic() + 15
+        while not (page := http.get(f"/webhooks/{webhook['id']}/deliveries").json()["data"]) or not page[0]["error"]:
+            assert time.monotonic() < deadline
+    assert page[0]["error"] == "private address"
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("64:ff9b::5db8:d70e", True),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("fc00::1", False),
+        ("fe80::1", False),
+        ("ff02::1", False),
+    ],
+)
+def test_which_addresses_are_public(address, expected):
+    assert is_public(ipaddress.ip_address(address)) is expected
+
+
+def test_webhooks_are_made_listed_and_deleted_by_a_command(tmp_path):
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "threadkeep", "webhooks", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    made = command("create", "https://app.example.com/hook", "--events", "thread.run.completed,thread.run.failed")
+    assert made.stdout.startswith("whsec_"), made.stderr
+    (listed,) = json.loads(command("list", "--json").stdout)
+    assert listed["events"] == ["thread.run.completed", "thread.run.failed"]
+    assert listed["url"] in command("list").stdout
+    assert command("delete", listed["id"]).stdout == f"deleted {listed['id']}\n"
+    assert command("list").stdout == "no webhooks\n"
+    refused = command("create", "https://10.0.0.1/hook")
+    assert (refused.returncode, "private addresses" in refused.stderr) == (1, True)
+    assert command("create", "https://app.example.com", "--events", "nothing").returncode == 1
+
+
+def test_a_webhook_that_is_made_again_under_the_same_idempotency_key_is_the_first(client):
+    options = {"headers": {"Idempotency-Key": "once"}}
+    body = {"url": "http://127.0.0.1:9/hook"}
+    made = [client.post("/webhooks", body=body, cast_to=object, options=options) for _ in range(2)]
+    assert made[0] == made[1]
+    assert len(client.get("/webhooks", cast_to=object)["data"]) == 1
+
+
+def test_a_receiver_that_does_not_answer_holds_up_no_other(client, receiver):
+    with receiving() as silent:
+        silent.may_answer.clear()
+        create(client, silent.url)
+        for _ in range(6):
+            finish_run(client)
+        silent.wait_for(4)
+        create(client, receiver.url)
+        run = finish_run(client)
+        ((_, _, body),) = receiver.wait_for(1)
+        assert json.loads(body)["data"]["id"] == run.id
+        # So many at once, and no more.
+        assert len(silent.received) == 4
