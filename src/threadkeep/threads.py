@@ -75,8 +75,8 @@ class ThreadDeleted(Struct, kw_only=True):
     deleted: bool = True
 
 
-_decode = msgspec.json.Decoder(Thread).decode
-_encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Thread).decode
+encode = msgspec.json.Encoder().encode
 
 
 class NewThread(Struct):
@@ -118,23 +118,21 @@ def new(ctx: Context, params: ThreadCreateParams, at: str = "") -> NewThread:
     resources = params.tool_resources or ToolResources()
     resources.check(at)
     thread = Thread(id=thread_id, created_at=ctx.now(), metadata=params.metadata or {}, tool_resources=resources)
-    body = _encode(thread)
-    row = {
-        "thread_id": thread_id,
-        "project_id": ctx.project_id,
-        "created_at": thread.created_at,
-        "shape": SHAPE,
-        "body": body.decode(),
-    }
+    body = encode(thread)
     first_messages = _first_messages(ctx, thread, params.messages or [], at)
     return NewThread(
         thread,
         body,
-        (sql.insert_thread, row),
-        [*_metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)],
+        (sql.insert_thread, {"project_id": ctx.project_id, **columns(thread, body)}),
+        [*metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)],
         len(first_messages),
         has_given_id=params.id is not None,
     )
+
+
+def columns(thread: Thread, body: bytes) -> dict[str, object]:
+    """The columns of a thread, but for its project. `body` is the thread, encoded."""
+    return {"thread_id": thread.id, "created_at": thread.created_at, "shape": SHAPE, "body": body.decode()}
 
 
 async def retrieve(ctx: Context, thread_id: str) -> Stored:
@@ -175,7 +173,7 @@ async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
             return window.page(tx.all(query, **bounds))
         (key, value), *others = _rarest_first(tx, ctx.project_id, params.metadata)
         query = sql.list_threads_by_metadata_ascending if window.ascending else sql.list_threads_by_metadata_descending
-        return window.page(tx.all(query, key=key, value=value, others=_encode(others).decode(), **bounds))
+        return window.page(tx.all(query, key=key, value=value, others=encode(others).decode(), **bounds))
 
     return await ctx.store.read(unit)
 
@@ -189,14 +187,14 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
         row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)
         if row is None:
             raise NotFoundError.of("thread", thread_id)
-        thread = _decode(row[1])
+        thread = decode(row[1])
         before = thread.metadata
         thread.metadata = metadata.merge(before, params.metadata or {}, strict=ctx.settings.strict)
         if params.tool_resources:
             thread.tool_resources = thread.tool_resources.replaced_by(params.tool_resources)
-        body = _encode(thread)
+        body = encode(thread)
         changed = {"thread_id": thread_id, "shape": SHAPE, "body": body.decode()}
-        tx.run_all([(sql.update_thread, changed), *_metadata_changes(ctx.project_id, thread, before)])
+        tx.run_all([(sql.update_thread, changed), *metadata_changes(ctx.project_id, thread, before)])
         return body
 
     return Stored(await ctx.store.write(unit))
@@ -229,7 +227,7 @@ async def _delete_busy(ctx: Context, thread_id: str, mark: dict[str, Any]) -> No
 
 async def needs_sweep(store: Store, now: int) -> bool:
     """Whether deleted threads left something behind."""
-    return await store.one(sql.find_sweepable, before=now - REMEMBERED_S) is not None
+    return await store.one(sql.find_sweepable, now=now, before=now - REMEMBERED_S) is not None
 
 
 async def sweep(store: Store, now: int) -> None:
@@ -240,13 +238,13 @@ async def sweep(store: Store, now: int) -> None:
     """
     after: str | None = ""
     while after is not None:
-        after = await store.write(partial(_remove_some, now - REMEMBERED_S, after))
+        after = await store.write(partial(_remove_some, now, after))
 
 
-def _remove_some(before: int, after: str, tx: Transaction) -> str | None:
+def _remove_some(now: int, after: str, tx: Transaction) -> str | None:
     """Removes deleted threads with ids behind `after`. Gives where to go on, None at the end."""
-    forgotten = tx.run(sql.forget_deleted_threads, before=before, limit=FORGOTTEN_AT_ONCE)
-    leftovers = tx.all(sql.list_leftovers, after=after, limit=REMOVED_AT_ONCE)
+    forgotten = tx.run(sql.forget_deleted_threads, before=now - REMEMBERED_S, limit=FORGOTTEN_AT_ONCE)
+    leftovers = tx.all(sql.list_leftovers, now=now, after=after, limit=REMOVED_AT_ONCE)
     room = messages.REMOVED_AT_ONCE
     for [thread_id] in leftovers:
         found = _remove(tx, thread_id)
@@ -262,7 +260,7 @@ def _remove_some(before: int, after: str, tx: Transaction) -> str | None:
 
 def finish_deletions(tx: Transaction) -> None:
     """Removes all that deleted threads left behind, in a database that nobody else uses."""
-    for [thread_id] in tx.all(sql.list_leftovers, after="", limit=BIGINT_MAX):
+    for [thread_id] in tx.all(sql.list_leftovers, now=BIGINT_MAX, after="", limit=BIGINT_MAX):
         while _remove(tx, thread_id) > messages.REMOVED_AT_ONCE:
             pass
 
@@ -275,18 +273,20 @@ def _remove(tx: Transaction, thread_id: str) -> int:
     row = tx.one(sql.take_leftover, thread_id=thread_id, counted_max=messages.REMOVED_AT_ONCE + 1)
     if row is None:
         return 0
-    project_id, created_at, deleted_at, body, has_runs, found = row
+    project_id, created_at, deleted_at, body, has_runs, has_versions, found = row
     if has_runs and not lifecycle.remove_slice(tx, thread_id, messages.REMOVED_AT_ONCE):
+        return messages.REMOVED_AT_ONCE + 1
+    if has_versions and not messages.remove_versions(tx, thread_id):
         return messages.REMOVED_AT_ONCE + 1
     if found > messages.REMOVED_AT_ONCE:
         messages.remove_slice(tx, thread_id)
         return int(found)
-    thread = _decode(body)
+    thread = decode(body)
     gone, thread.metadata = thread.metadata, {}
     place = {"thread_id": thread_id, "project_id": project_id, "created_at": created_at, "deleted_at": deleted_at}
     tx.run_all(
         [
-            *_metadata_changes(project_id, thread, gone),
+            *metadata_changes(project_id, thread, gone),
             messages.removal(thread_id),
             (sql.remember_deleted_thread, place),
             (sql.remove_thread, {"thread_id": thread_id}),
@@ -315,7 +315,7 @@ def _first_messages(
     ]
 
 
-def _metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:
+def metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:
     """What brings the rows that filters look at from `before` to the thread's metadata."""
     place = {"project_id": project_id, "created_at": thread.created_at, "thread_id": thread.id}
     now = thread.metadata

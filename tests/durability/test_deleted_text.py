@@ -9,7 +9,14 @@ import pytest
 
 # Short enough to share a page with others, and so long that it fills pages of its own.
 LENGTHS = [30, 100_000]
-SECRETS = ["deleted message", "message of a deleted thread", "replaced metadata", "metadata of a deleted thread"]
+SECRETS = [
+    "deleted message",
+    "message of a deleted thread",
+    "replaced metadata",
+    "metadata of a deleted thread",
+    "before the edit of a deleted message",
+    "before the edit in a deleted thread",
+]
 
 
 def files_with(db, *texts):
@@ -20,7 +27,7 @@ def files_with(db, *texts):
 
 def delete_secrets(threads, db):
     """Stores `SECRETS` beside text that stays, finds them in the files, and deletes them."""
-    of_message, of_thread, replaced, of_thread_metadata = SECRETS
+    of_message, of_thread, replaced, of_thread_metadata, before_edit, before_edit_in_thread = SECRETS
     kept = threads.create(metadata={"key": replaced})
     doomed = threads.create(metadata={"key": of_thread_metadata})
     secret_messages = []
@@ -29,6 +36,11 @@ def delete_secrets(threads, db):
         threads.messages.create(doomed.id, role="user", content=of_thread.ljust(length, "."))
         secret = threads.messages.create(kept.id, role="user", content=of_message.rjust(length, "."))
         secret_messages.append(secret.id)
+        for thread, text in ((kept, before_edit), (doomed, before_edit_in_thread)):
+            edited = threads.messages.create(thread.id, role="user", content=text.ljust(length, "."))
+            threads.messages.update(edited.id, thread_id=thread.id, extra_body={"content": "harmless"})
+            if thread is kept:
+                secret_messages.append(edited.id)
     assert all(files_with(db, secret) for secret in SECRETS)
     threads.update(kept.id, metadata={"key": "harmless"})
     for message_id in secret_messages:

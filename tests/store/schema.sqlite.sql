@@ -57,6 +57,17 @@ CREATE TABLE idempotency_keys (
     primary key (project_id, key)
 );
 
+CREATE TABLE message_versions (
+    thread_id text not null,
+    message_id text not null,
+    seq bigint not null,
+    version_id text not null,
+    replaced_at bigint not null,
+    shape bigint not null,
+    body text not null,
+    primary key (thread_id, message_id, seq)
+) without rowid;
+
 CREATE TABLE messages (
     thread_id text not null,
     seq bigint not null,

@@ -26,7 +26,7 @@ REQUESTS = [
         "DELETE",
         "/threads/{thread}/messages/{message}",
         None,
-        ["select deleted_seq", "update messages", "update threads"],
+        ["select deleted_seq", "update messages", "delete from message_versions", "update threads"],
     ),
     ("POST", "/assistants", ASSISTANT, ["select project_id from projects", "insert into assistants"]),
     ("GET", "/assistants", None, ["select assistant_id, body from assistants"]),

@@ -16,6 +16,7 @@ BODIES = {
     "ThreadUpdateParams": {"metadata": {"of": "intruder"}},
     "MessageCreateParams": {"role": "user", "content": "intruder"},
     "MessageUpdateParams": {"metadata": {"of": "intruder"}},
+    "ThreadCopyParams": {"metadata": {"of": "intruder"}},
     "AssistantCreateParams": {"model": "intruder"},
     "AssistantUpdateParams": {"metadata": {"of": "intruder"}},
 }

@@ -6,12 +6,20 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, messages, models, references, run_steps, runs, threads
+from threadkeep import assistants, copies, messages, models, references, run_steps, runs, threads
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
+from threadkeep.copies import ThreadCopyParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
 from threadkeep.lifecycle import Run
-from threadkeep.messages import Message, MessageAddParams, MessageDeleted, MessageListParams, MessageUpdateParams
+from threadkeep.messages import (
+    Message,
+    MessageAddParams,
+    MessageDeleted,
+    MessageListParams,
+    MessageUpdateParams,
+    MessageVersion,
+)
 from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
 from threadkeep.run_steps import RunStep, RunStepListParams, RunStepRetrieveParams
@@ -48,11 +56,29 @@ ROUTES = (
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
     Route("POST", "/threads/{thread_id}", threads.update, "Modify thread", body=ThreadUpdateParams, result=Thread),
     Route("DELETE", "/threads/{thread_id}", threads.delete, "Delete thread", result=ThreadDeleted),
+    Route(
+        "POST",
+        "/threads/{thread_id}/copy",
+        copies.create,
+        "Copy thread",
+        body=ThreadCopyParams,
+        result=Thread,
+        ours=True,
+    ),
     Route("POST", MESSAGES, messages.create, "Create message", body=MessageAddParams, result=Message),
     Route("GET", MESSAGES, messages.list_, "List messages", query=MessageListParams, result=Page[Message]),
     Route("GET", MESSAGE, messages.retrieve, "Retrieve message", result=Message),
     Route("POST", MESSAGE, messages.update, "Modify message", body=MessageUpdateParams, result=Message),
     Route("DELETE", MESSAGE, messages.delete, "Delete message", result=MessageDeleted),
+    Route(
+        "GET",
+        f"{MESSAGE}/versions",
+        messages.list_versions,
+        "List message versions",
+        query=ListParams,
+        result=Page[MessageVersion],
+        ours=True,
+    ),
     Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True),
     Route(
         "POST",

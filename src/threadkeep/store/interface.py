@@ -38,6 +38,9 @@ class Transaction(Protocol):
         Gives the number of rows that the last one touched.
         """
 
+    def run_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Runs one change for each of `rows`; none may need to see what another did."""
+
 
 class Store(Protocol):
     """A database. An exception that a unit raises undoes that unit and reaches its caller."""

@@ -31,6 +31,7 @@ THREAD_FAMILY = (
     "runs",
     "run_steps",
     "run_events",
+    "message_versions",
 )
 # Small, read by every process and seldom written: a copy on every machine.
 SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations", "assistants", "idempotency_keys")

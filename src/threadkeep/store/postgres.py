@@ -93,6 +93,11 @@ class PostgresTransaction:
             touched = _touched(_wait(self._connection.execute(sql, *arguments)))
         return touched
 
+    def run_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        sql, names = _positional(query)
+        arguments = [[row[name] for name in names] for row in rows]
+        _wait(self._connection.executemany(sql, arguments))
+
 
 class PostgresStore:
     """`Store` on a PostgreSQL database, shared with any number of other processes."""

@@ -70,6 +70,9 @@ class SqliteTransaction:
             self._execute(query.sqlite, parameters)
         return self._connection.changes()
 
+    def run_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._cursor.executemany(query.sqlite, rows)
+
     def control(self, statement: str) -> None:
         """Runs a statement of the transaction itself, such as `begin`."""
         self._execute(statement)
