@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from threadkeep import store, threads
+from threadkeep import search, store, threads
 from threadkeep.context import Context, NoWorker
 from threadkeep.errors import APIError
 from threadkeep.events import EventLog
@@ -48,6 +48,7 @@ class Threadkeep:
         self.store = store.create_store(settings, serving=True)
         is_shared = store.is_shared(settings)
         self.events = EventLog(self.store, is_shared=is_shared)
+        self.indexer = search.Indexer(self.store)
         self.upstreams = Upstreams(settings, self._new_id)
         self.worker: Worker | NoWorker = NoWorker()
         if settings.worker:
@@ -79,7 +80,9 @@ class Threadkeep:
             await migrate.prepare(self.store)
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
-            sweeping = asyncio.create_task(self._sweep())
+            tending = [asyncio.create_task(self._sweep())]
+            if self.settings.search:
+                tending.append(asyncio.create_task(self.indexer.run()))
             if isinstance(self.worker, Worker):
                 self.worker.open()
             try:
@@ -87,8 +90,9 @@ class Threadkeep:
             finally:
                 if isinstance(self.worker, Worker):
                     await self.worker.close()
-                sweeping.cancel()
-                await asyncio.wait([sweeping])
+                for task in tending:
+                    task.cancel()
+                await asyncio.wait(tending)
                 await self._sweep_last()
                 await self.authenticator.stop()
                 await self.upstreams.close()
@@ -105,7 +109,10 @@ class Threadkeep:
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._sweep_if_needed(0), LAST_SWEEP_S)
+            async with asyncio.timeout(LAST_SWEEP_S):
+                await self._sweep_if_needed(0)
+                if self.settings.search:
+                    await self.indexer.catch_up()
 
     async def _sweep_if_needed(self, after_s: float) -> None:
         try:

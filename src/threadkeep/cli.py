@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, context, projects, threads
+from threadkeep import __version__, context, projects, search, threads
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
@@ -173,6 +173,7 @@ def _finish_deletions(copy: Transaction) -> None:
     """What the server has not removed yet must not live on in copies. One for an upgrade may have an older schema."""
     if migrate.version(copy) == migrate.LATEST:
         threads.finish_deletions(copy)
+        search.finish(copy)
 
 
 def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

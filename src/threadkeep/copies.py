@@ -108,5 +108,7 @@ def _finish(tx: Transaction, ctx: Context, copy: _Copy) -> _Copy:
     """Shows the copy."""
     tx.run_all(threads.metadata_changes(ctx.project_id, copy.thread, {}))
     tx.run(sql.finish_copy, thread_id=copy.thread.id)
+    # On no database were its messages seen by search as long as nobody could see it.
+    tx.run(messages.sql.queue_range, **messages.whole(copy.thread.id))
     copy.done = copy.end
     return copy

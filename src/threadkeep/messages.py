@@ -206,7 +206,7 @@ class MessageDeleted(Struct, kw_only=True):
     deleted: bool = True
 
 
-_decode = msgspec.json.Decoder(Message).decode
+decode = msgspec.json.Decoder(Message).decode
 encode = msgspec.json.Encoder().encode
 
 
@@ -304,10 +304,11 @@ async def update(ctx: Context, thread_id: str, message_id: str, params: MessageU
         if message is None:
             raise NotFoundError.of("message", message_id)
         message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
-        if content is not None and content != message.content:
+        is_edited = content is not None and content != message.content
+        if content is not None and is_edited:
             _keep_version(tx, message, version_id, now)
             message.content = content
-        tx.run_all([change(message)])
+        save(tx, message, says_something_else=is_edited)
         return encode(message)
 
     return Stored(await ctx.store.write(unit))
@@ -346,6 +347,7 @@ async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDelete
         tx.run_all(
             [
                 (sql.delete_versions, {"thread_id": thread_id, "message_id": message_id}),
+                (sql.queue_range, {"thread_id": thread_id, "low": deleted[0] - 1, "high": deleted[0]}),
                 (sql.remember_deleted_message, {"thread_id": thread_id, "seq": deleted[0]}),
             ]
         )
@@ -400,25 +402,25 @@ def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Messag
 def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message, held until the unit ends; None when it is deleted."""
     row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
-    return _decode(row[0]) if row else None
+    return decode(row[0]) if row else None
 
 
 def find(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message as it is now; None when it is deleted."""
     row = tx.one(sql.find_message, thread_id=thread_id, message_id=message_id)
-    return _decode(row[0]) if row else None
+    return decode(row[0]) if row else None
 
 
 def earliest(tx: Transaction, thread_id: str) -> tuple[int, Message] | None:
     """The thread's oldest message, with its number."""
     row = tx.one(sql.find_first_message, thread_id=thread_id)
-    return (row[0], _decode(row[1])) if row else None
+    return (row[0], decode(row[1])) if row else None
 
 
 def last(tx: Transaction, thread_id: str, before: int, limit: int) -> list[tuple[int, Message]]:
     """The thread's messages below a number, newest first, each with its own."""
     rows = tx.all(sql.list_last_messages, thread_id=thread_id, before=before, limit=limit)
-    return [(seq, _decode(body)) for seq, body in rows]
+    return [(seq, decode(body)) for seq, body in rows]
 
 
 def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
@@ -426,23 +428,28 @@ def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
     return any(message.role == "user" for _, message in last(tx, thread_id, BIGINT_MAX, within))
 
 
-def change(message: Message) -> Change:
-    """What stores a message's new state."""
-    changed = encode(message).decode()
-    return sql.update_message, {
-        "thread_id": message.thread_id,
-        "message_id": message.id,
-        "shape": SHAPE,
-        "body": changed,
-    }
+def save(tx: Transaction, message: Message, *, says_something_else: bool = True) -> None:
+    """Stores a held message's new state; search is told of a new text that is complete."""
+    place = {"thread_id": message.thread_id, "message_id": message.id}
+    changes: list[Change] = [(sql.update_message, {**place, "shape": SHAPE, "body": encode(message).decode()})]
+    if says_something_else and message.status != "in_progress":
+        changes.insert(0, (sql.queue_message, place))
+    tx.run_all(changes)
 
 
 def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
     """What stores the first messages of a new thread, in order."""
-    return [
-        (sql.insert_message, {"seq": seq, **_row(message, body)})
-        for seq, (message, body) in enumerate(messages, start=1)
-    ]
+    changes: list[Change] = []
+    for seq, (message, body) in enumerate(messages, start=1):
+        if seq == 1:
+            changes.append((sql.queue_added, whole(message.thread_id)))
+        changes.append((sql.insert_message, {"seq": seq, **_row(message, body)}))
+    return changes
+
+
+def whole(thread_id: str) -> dict[str, object]:
+    """All of a thread's messages, as search's queue names them."""
+    return {"thread_id": thread_id, "low": 0, "high": BIGINT_MAX}
 
 
 def locate_end(tx: Transaction, thread_id: str, message_id: str) -> int:
@@ -459,7 +466,7 @@ def locate_end(tx: Transaction, thread_id: str, message_id: str) -> int:
 def list_up_to(tx: Transaction, thread_id: str, low: int, high: int, limit: int) -> list[tuple[int, Message]]:
     """The thread's messages above the number `low` and up to `high`, oldest first, each with its number."""
     rows = tx.all(sql.list_messages_up_to, thread_id=thread_id, low=low, high=high, limit=limit)
-    return [(seq, _decode(body)) for seq, body in rows]
+    return [(seq, decode(body)) for seq, body in rows]
 
 
 def insert_all(tx: Transaction, numbered: Iterable[tuple[int, Message]]) -> None:

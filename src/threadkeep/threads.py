@@ -288,6 +288,7 @@ def _remove(tx: Transaction, thread_id: str) -> int:
         [
             *metadata_changes(project_id, thread, gone),
             messages.removal(thread_id),
+            (messages.sql.queue_removed, messages.whole(thread_id)),
             (sql.remember_deleted_thread, place),
             (sql.remove_thread, {"thread_id": thread_id}),
         ]

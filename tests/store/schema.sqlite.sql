@@ -18,9 +18,17 @@ where status in ('queued', 'in_progress', 'requires_action', 'cancelling');
 
 CREATE INDEX runs_waiting on runs (thread_id, seq) where status = 'queued' and wake_at is null;
 
+CREATE INDEX search_queue_by_thread on search_queue (thread_id, low);
+
 CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
 
 CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
+
+CREATE TABLE 'search_words_config'(k PRIMARY KEY, v) WITHOUT ROWID;
+
+CREATE TABLE 'search_words_data'(id INTEGER PRIMARY KEY, block BLOB);
+
+CREATE TABLE 'search_words_idx'(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID;
 
 CREATE TABLE api_keys (
     key_id text primary key,
@@ -130,6 +138,19 @@ CREATE TABLE runs (
     primary key (thread_id, run_id)
 );
 
+CREATE TABLE search_documents (
+    position integer primary key,
+    thread_id text not null,
+    seq bigint not null,
+    words text not null
+);
+
+CREATE TABLE search_queue (
+    thread_id text not null,
+    low bigint not null,
+    high bigint not null
+);
+
 CREATE TABLE thread_metadata (
     project_id text not null,
     key text not null,
@@ -156,3 +177,9 @@ CREATE UNIQUE INDEX messages_by_id on messages (message_id, thread_id);
 CREATE UNIQUE INDEX messages_by_seq on messages (thread_id, seq) where body is not null;
 
 CREATE UNIQUE INDEX runs_by_seq on runs (thread_id, seq);
+
+CREATE UNIQUE INDEX search_documents_by_seq on search_documents (thread_id, seq);
+
+CREATE VIRTUAL TABLE search_words using fts5(
+    words, content='search_documents', content_rowid='position', columnsize=0, detail=none, tokenize='ascii'
+);

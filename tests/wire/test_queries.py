@@ -26,7 +26,13 @@ REQUESTS = [
         "DELETE",
         "/threads/{thread}/messages/{message}",
         None,
-        ["select deleted_seq", "update messages", "delete from message_versions", "update threads"],
+        [
+            "select deleted_seq",
+            "update messages",
+            "delete from message_versions",
+            "insert into search_queue",
+            "update threads",
+        ],
     ),
     ("POST", "/assistants", ASSISTANT, ["select project_id from projects", "insert into assistants"]),
     ("GET", "/assistants", None, ["select assistant_id, body from assistants"]),
@@ -40,7 +46,7 @@ REQUESTS = [
 def statements(servers):
     """Notes the statements of a server that nobody else uses: `statements(request)`."""
     # A setting of its own gives it a server of its own.
-    server = servers("sqlite", keep_alive_s=71.0)
+    server = servers("sqlite", keep_alive_s=71.0, search=False, worker=False)
     store = server.app.store
     noted = []
 

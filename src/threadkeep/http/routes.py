@@ -6,7 +6,7 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, copies, messages, models, references, run_steps, runs, threads
+from threadkeep import assistants, copies, messages, models, references, run_steps, runs, search, threads
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
 from threadkeep.copies import ThreadCopyParams
 from threadkeep.errors import NotFoundError
@@ -30,6 +30,7 @@ from threadkeep.runs import (
     ThreadAndRunCreateParams,
     ToolOutputsParams,
 )
+from threadkeep.search import SearchParams, SearchResult
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 
 ASSISTANT = "/assistants/{assistant_id}"
@@ -40,6 +41,7 @@ RUN = f"{RUNS}/{{run_id}}"
 STEPS = f"{RUN}/steps"
 OUTPUTS = f"{RUN}/submit_tool_outputs"
 WITH_THREAD = "/threads/runs"
+SEARCH = "/threads/search"
 # Who follows a stream names the last event it has seen; the SDKs' polling helpers say that they are at work.
 FOLLOWS = ("last-event-id", "x-stainless-poll-helper")
 
@@ -53,6 +55,7 @@ ROUTES = (
     Route("GET", "/models/{model}", models.retrieve, "Retrieve model", result=Model, beta=False),
     Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread),
     Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
+    Route("GET", SEARCH, search.find, "Search messages", query=SearchParams, result=Page[SearchResult], ours=True),
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
     Route("POST", "/threads/{thread_id}", threads.update, "Modify thread", body=ThreadUpdateParams, result=Thread),
     Route("DELETE", "/threads/{thread_id}", threads.delete, "Delete thread", result=ThreadDeleted),
@@ -117,7 +120,7 @@ ROUTES = (
 
 VERSION_PREFIX = "/v1"
 # Its second part must not be taken for an id.
-LITERAL = (WITH_THREAD.split("/")[1:],)
+LITERAL = (WITH_THREAD.split("/")[1:], SEARCH.split("/")[1:])
 NOT_THERE_YET = {"files", "vector_stores", "uploads"}
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]

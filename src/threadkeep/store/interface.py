@@ -60,6 +60,9 @@ class Store(Protocol):
     async def read(self, unit: Callable[[Transaction], T]) -> T:
         """Runs `unit` on one consistent snapshot."""
 
+    async def read_aside(self, unit: Callable[[Transaction], T]) -> T:
+        """`read` for what is known to take long: nobody else waits for it."""
+
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         """Runs `unit` and returns once its changes are on disk.
 

@@ -32,6 +32,8 @@ THREAD_FAMILY = (
     "run_steps",
     "run_events",
     "message_versions",
+    "search_documents",
+    "search_queue",
 )
 # Small, read by every process and seldom written: a copy on every machine.
 SHARED_TABLES = ("projects", "api_keys", "revisions", "migrations", "assistants", "idempotency_keys")

@@ -25,3 +25,72 @@ create table message_versions (
     body text not null,
     primary key (thread_id, message_id, seq)
 )
+
+-- Full-text search. A document has the words of one message (search.py tells which). Positions grow with the time of the
+-- message, so that the newest come first; `seq` is the message's number in its thread.
+-- Differs on SQLite: the position is the row's number, which the index of words knows it by.
+-- name: create_search_documents [sqlite]
+create table search_documents (
+    position integer primary key,
+    thread_id text not null,
+    seq bigint not null,
+    words text not null
+)
+
+-- name: create_search_documents [postgres]
+create table search_documents (
+    thread_id text collate "C" not null,
+    seq bigint not null,
+    project_id text collate "C" not null,
+    position bigint not null,
+    words tsvector not null,
+    primary key (thread_id, seq)
+)
+
+-- name: create_search_documents_by_seq [sqlite]
+create unique index search_documents_by_seq on search_documents (thread_id, seq)
+
+-- name: create_search_documents_by_position [postgres]
+create index search_documents_by_position on search_documents (project_id, position)
+
+-- name: create_search_documents_by_second [postgres]
+create index search_documents_by_second on search_documents (position)
+
+-- name: create_search_words [postgres]
+create index search_words on search_documents using gin (words)
+
+-- Differs on SQLite: an index of words is a table of its own. It folds nothing: the words come folded.
+-- name: create_search_words [sqlite]
+create virtual table search_words using fts5(
+    words, content='search_documents', content_rowid='position', columnsize=0, detail=none, tokenize='ascii'
+)
+
+-- Words of deleted text are not to stay in the file.
+-- name: delete_words_securely [sqlite]
+insert into search_words (search_words, rank) values ('secure-delete', 1)
+
+-- Messages whose documents may be out of date: those of a thread whose number is above `low` and not above `high`.
+-- name: create_search_queue [sqlite]
+create table search_queue (
+    thread_id text not null,
+    low bigint not null,
+    high bigint not null
+)
+
+-- name: create_search_queue [postgres]
+create table search_queue (
+    thread_id text collate "C" not null,
+    low bigint not null,
+    high bigint not null
+)
+
+-- name: create_search_queue_by_thread
+create index search_queue_by_thread on search_queue (thread_id, low)
+
+-- Messages that were there before. Differs on SQLite: they are found as new ones are.
+-- name: queue_what_is_there [postgres]
+insert into search_queue (thread_id, low, high) select thread_id, 0, 9223372036854775807 from threads
+
+-- Who brings documents up to date holds this row.
+-- name: create_search_revision [postgres]
+insert into revisions (subject, revision) values ('search', 0)
