@@ -130,7 +130,7 @@ def test_modify_replaces_the_resources_of_the_named_tool_only(client):
 
 def test_every_query_that_looks_for_a_thread_passes_over_deleted_ones():
     # These know that the thread is there, or are about what deleted threads leave.
-    others = {"update_thread", "remember_deleted_message", "remove_thread", "locate_thread"}
+    others = {"update_thread", "remember_deleted_message", "remove_thread", "locate_thread", "look_again"}
     looking = re.compile(r"\b(from|join|update) threads\b")
     nouns = [file.stem for file in Path(threads.__file__).parent.glob("*.sql")]
     found = {

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from threadkeep import search, store, threads
+from threadkeep import retention, search, store, threads
 from threadkeep.context import Context, NoWorker
 from threadkeep.errors import APIError
 from threadkeep.events import EventLog
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
+# Between two looks for threads whose own time has come, and two passes over those that a project's rule is about.
+EXPIRE_EVERY_S = 5.0
+RULES_EVERY_S = 300.0
 
 
 class Threadkeep:
@@ -80,7 +83,7 @@ class Threadkeep:
             await migrate.prepare(self.store)
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
-            tending = [asyncio.create_task(self._sweep())]
+            tending = [asyncio.create_task(self._sweep()), asyncio.create_task(self._expire())]
             if self.settings.search:
                 tending.append(asyncio.create_task(self.indexer.run()))
             if isinstance(self.worker, Worker):
@@ -105,6 +108,21 @@ class Threadkeep:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await self._sweep_if_needed(SWEEP_AFTER_S)
+
+    async def _expire(self) -> None:
+        now = asyncio.get_running_loop().time
+        next_rules = now()
+        while True:
+            try:
+                await retention.expire(self.store, int(self._clock()))
+                if now() >= next_rules:
+                    await retention.apply_rules(self.store, int(self._clock()))
+                    next_rules = now() + RULES_EVERY_S
+            except APIError as error:
+                log.warning("cannot delete the threads whose time has come, will try again: %s", error)
+            except Exception:
+                log.exception("cannot delete the threads whose time has come, will try again")
+            await asyncio.sleep(EXPIRE_EVERY_S)
 
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""

@@ -1,4 +1,4 @@
-"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings | get`.
+"""The command line: `threadkeep <command>`, such as `serve`, `backup`, `prune`, `get`; docs/reference/cli.md has all.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -10,13 +10,14 @@ import asyncio
 import dataclasses
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, context, projects, search, threads
+from threadkeep import __version__, context, projects, retention, search, threads
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("file", type=Path)
     _add_projects(_command(commands, "projects", None, "list and create projects"))
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
+    prune = _command(commands, "prune", _prune, "delete old threads, also while they are served")
+    prune.add_argument("--older-than", required=True, metavar="TIME", help="such as 90d; units are s, m, h, d, w")
+    _add_anchor(prune)
+    prune.add_argument("--project", help="only this project's; otherwise those of all projects")
+    prune.add_argument("--dry-run", action="store_true", help="only count them")
     shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
     shown.add_argument("--json", action="store_true", help="for programs")
     get = _command(commands, "get", _get, "answer one GET request without a server")
@@ -119,8 +125,21 @@ def _add_projects(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="action", required=True)
     create = _command(actions, "create", _projects_create, "make a project")
     create.add_argument("name")
+    rule = _command(actions, "set-retention", _projects_set_retention, "say how long a project's threads stay")
+    rule.add_argument("name")
+    rule.add_argument("after", help="such as 90d; units are s, m, h, d, w; `none` for ever")
+    _add_anchor(rule)
     listed = _command(actions, "list", _projects_list, "list the projects")
     listed.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_anchor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--anchor",
+        choices=("last_active_at", "created_at"),
+        default="last_active_at",
+        help="what the time is counted from: the newest message, or the thread's creation. Default: last_active_at.",
+    )
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +214,52 @@ def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[
 
 def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     found = _with_store(settings, projects.list_, must_exist=True)
-    _print_rows(arguments, found, lambda p: f"{p.project_id}  {_date(p.created_at)}  {p.name}", "projects")
+
+    def line(project: projects.Project) -> str:
+        rule = f"  ({project.retention_s} s after {project.retention_anchor})" if project.retention_s else ""
+        return f"{project.project_id}  {_date(project.created_at)}  {project.name}{rule}"
+
+    _print_rows(arguments, found, line, "projects")
+
+
+def _projects_set_retention(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    seconds = None if arguments.after == "none" else _seconds(arguments.after)
+    anchor = arguments.anchor if seconds else None
+
+    async def work(store: Store) -> None:
+        await projects.set_retention(store, await projects.find(store, arguments.name), anchor, seconds)
+
+    _with_store(settings, work, must_exist=True)
+    words = {"created_at": "they were created", "last_active_at": "their newest message"}
+    told = f"go {arguments.after} after {words[anchor]}" if anchor else "stay"
+    print(f"threads of {arguments.name} {told}, unless they say otherwise themselves")
+
+
+def _prune(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    rule = threads.ExpiresAfter(anchor=arguments.anchor, seconds=_seconds(arguments.older_than))
+
+    async def work(store: Store) -> int:
+        now, pruned = _now(), 0
+        named = [await projects.find(store, arguments.project)] if arguments.project else await projects.list_(store)
+        for project in named:
+            pruned += await retention.prune(
+                store, project.project_id, rule, now, also_own=True, dry_run=arguments.dry_run
+            )
+        if pruned and not arguments.dry_run:
+            await threads.sweep(store, now)
+        return pruned
+
+    pruned = _with_store(settings, work, must_exist=True)
+    print(f"{'would delete' if arguments.dry_run else 'deleted'} {pruned} thread{'' if pruned == 1 else 's'}")
+
+
+def _seconds(text: str) -> int:
+    """A time such as `90d`. Raises `StartupError`."""
+    match = re.fullmatch(r"([1-9][0-9]{0,9})([smhdw])", text)
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]] if match else 0
+    if not 0 < seconds <= threads.EXPIRES_AFTER_S_MAX:
+        raise StartupError(f"{text!r} is not a time.", "Give one such as 90d, 12h or 30m.")
+    return seconds
 
 
 def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Threads: conversations, each a list of messages with metadata.
 
 Differs from OpenAI: threads can be listed, newest first, and filtered by metadata; a thread may be created under an id
-the client gives. `--strict` takes both back.
+the client gives, and may say how long it stays. `--strict` takes this back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from threadkeep import ids, invalid, lifecycle, messages, metadata
 from threadkeep.context import Context
@@ -26,6 +26,7 @@ sql = queries.load("threads")
 
 SHAPE = 1
 STRICT_MESSAGES_MAX = 32
+EXPIRES_AFTER_S_MAX = 100 * 366 * 24 * 3600
 # How long a deleted thread's place in the list is remembered for cursors.
 REMEMBERED_S = 24 * 3600
 FORGOTTEN_AT_ONCE = 500
@@ -33,6 +34,13 @@ FORGOTTEN_AT_ONCE = 500
 REMOVED_AT_ONCE = 100
 FIRST_COUNT = 64
 LAST_COUNT = 4096
+
+
+class ExpiresAfter(Struct, kw_only=True):
+    """How long a thread stays: so many seconds from its creation, or from its newest message."""
+
+    anchor: Literal["created_at", "last_active_at"]
+    seconds: Annotated[int, Meta(ge=1, le=EXPIRES_AFTER_S_MAX)]
 
 
 class Thread(Struct, kw_only=True):
@@ -43,6 +51,8 @@ class Thread(Struct, kw_only=True):
     created_at: int
     metadata: dict[str, str]
     tool_resources: ToolResources
+    # Only in threads that have it.
+    expires_after: ExpiresAfter | UnsetType = UNSET
 
 
 class ThreadCreateParams(Struct, kw_only=True):
@@ -52,6 +62,7 @@ class ThreadCreateParams(Struct, kw_only=True):
     messages: list[MessageCreateParams] | None = None
     metadata: Metadata | None = None
     tool_resources: ToolResources | None = None
+    expires_after: Annotated[ExpiresAfter | None, Meta(extra={"lenient_only": True})] = None
 
 
 class ThreadUpdateParams(Struct, kw_only=True):
@@ -59,6 +70,8 @@ class ThreadUpdateParams(Struct, kw_only=True):
 
     metadata: MetadataPatch | None = None
     tool_resources: ToolResources | None = None
+    # Null leaves it to the project's rule again.
+    expires_after: Annotated[ExpiresAfter | UnsetType | None, Meta(extra={"lenient_only": True})] = UNSET
 
 
 class ThreadListParams(ListParams, kw_only=True, frozen=True):
@@ -117,7 +130,13 @@ def new(ctx: Context, params: ThreadCreateParams, at: str = "") -> NewThread:
     thread_id = _new_id(ctx, params, at)
     resources = params.tool_resources or ToolResources()
     resources.check(at)
-    thread = Thread(id=thread_id, created_at=ctx.now(), metadata=params.metadata or {}, tool_resources=resources)
+    thread = Thread(
+        id=thread_id,
+        created_at=ctx.now(),
+        metadata=params.metadata or {},
+        tool_resources=resources,
+        expires_after=params.expires_after or UNSET,
+    )
     body = encode(thread)
     first_messages = _first_messages(ctx, thread, params.messages or [], at)
     return NewThread(
@@ -132,7 +151,20 @@ def new(ctx: Context, params: ThreadCreateParams, at: str = "") -> NewThread:
 
 def columns(thread: Thread, body: bytes) -> dict[str, object]:
     """The columns of a thread, but for its project. `body` is the thread, encoded."""
-    return {"thread_id": thread.id, "created_at": thread.created_at, "shape": SHAPE, "body": body.decode()}
+    return {
+        "thread_id": thread.id,
+        "created_at": thread.created_at,
+        "shape": SHAPE,
+        "body": body.decode(),
+        "expires_at": _expires_at(thread),
+    }
+
+
+def _expires_at(thread: Thread) -> int | None:
+    """The first moment at which the thread may have to go; it may have been active since it was created."""
+    if isinstance(thread.expires_after, ExpiresAfter):
+        return min(thread.created_at + thread.expires_after.seconds, BIGINT_MAX)
+    return None
 
 
 async def retrieve(ctx: Context, thread_id: str) -> Stored:
@@ -192,8 +224,10 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
         thread.metadata = metadata.merge(before, params.metadata or {}, strict=ctx.settings.strict)
         if params.tool_resources:
             thread.tool_resources = thread.tool_resources.replaced_by(params.tool_resources)
+        if params.expires_after is not UNSET:
+            thread.expires_after = params.expires_after or UNSET
         body = encode(thread)
-        changed = {"thread_id": thread_id, "shape": SHAPE, "body": body.decode()}
+        changed = {"thread_id": thread_id, "shape": SHAPE, "body": body.decode(), "expires_at": _expires_at(thread)}
         tx.run_all([(sql.update_thread, changed), *metadata_changes(ctx.project_id, thread, before)])
         return body
 

@@ -1,6 +1,6 @@
 -- name: insert_thread
-insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body)
-values (:thread_id, :project_id, :created_at, 0, :shape, :body)
+insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body, expires_at)
+values (:thread_id, :project_id, :created_at, 0, :shape, :body, :expires_at)
 on conflict (thread_id) do nothing
 
 -- name: retrieve_thread
@@ -16,7 +16,7 @@ select created_at, body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null for no key update
 
 -- name: update_thread
-update threads set shape = :shape, body = :body where thread_id = :thread_id
+update threads set shape = :shape, body = :body, expires_at = :expires_at where thread_id = :thread_id
 
 -- name: delete_thread
 update threads set deleted_at = :deleted_at

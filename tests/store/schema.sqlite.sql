@@ -24,6 +24,8 @@ CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
 
 CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
 
+CREATE INDEX threads_expiring on threads (expires_at) where expires_at is not null and deleted_at is null;
+
 CREATE TABLE 'search_words_config'(k PRIMARY KEY, v) WITHOUT ROWID;
 
 CREATE TABLE 'search_words_data'(id INTEGER PRIMARY KEY, block BLOB);
@@ -95,7 +97,7 @@ CREATE TABLE projects (
     project_id text primary key,
     name text not null unique,
     created_at bigint not null
-);
+, retention_anchor text, retention_s bigint);
 
 CREATE TABLE revisions (
     subject text primary key,
@@ -168,7 +170,7 @@ CREATE TABLE threads (
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
-, active_run_id text) without rowid;
+, active_run_id text, expires_at bigint) without rowid;
 
 CREATE UNIQUE INDEX assistants_by_seq on assistants (project_id, seq);
 

@@ -94,3 +94,17 @@ insert into search_queue (thread_id, low, high) select thread_id, 0, 92233720368
 -- Who brings documents up to date holds this row.
 -- name: create_search_revision [postgres]
 insert into revisions (subject, revision) values ('search', 0)
+
+-- When somebody must look whether the thread is to go; null if it stays until its project's rule says otherwise.
+-- name: add_expires_at
+alter table threads add column expires_at bigint
+
+-- name: create_threads_expiring
+create index threads_expiring on threads (expires_at) where expires_at is not null and deleted_at is null
+
+-- How long threads stay that say nothing of it themselves; null for ever.
+-- name: add_retention_anchor
+alter table projects add column retention_anchor text
+
+-- name: add_retention_s
+alter table projects add column retention_s bigint
