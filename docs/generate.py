@@ -190,8 +190,8 @@ def api_page() -> str:
         rows = list(_parameters(document, operation))
         if rows:
             lines += ["", "| parameter | in | type |", "|---|---|---|", *rows]
-        answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-        lines += ["", f"Answers {type_in_words(answer)}."]
+        answer = reference.json_schema(operation["responses"]["200"])
+        lines += ["", f"Answers {type_in_words(answer) if answer else 'lines of JSON'}."]
     lines += [
         "",
         "## Without a key",
@@ -220,7 +220,10 @@ def _parameters(document: dict, operation: dict) -> Iterator[str]:
         yield f"| `{name}` | {place} | {type_in_words(schema)} |"
     if "requestBody" not in operation:
         return
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    schema = reference.json_schema(operation["requestBody"])
+    if schema is None:
+        yield "| body | lines of JSON, of any length | |"
+        return
     component = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     required = component.get("required", [])
     for name, field in component["properties"].items():

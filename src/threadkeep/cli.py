@@ -17,14 +17,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from threadkeep import __version__, context, projects, retention, search, threads
+import msgspec
+
+from threadkeep import __version__, context, imports, projects, retention, search, threads, transfers
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store, Transaction
-from threadkeep.streaming import EventStream
+from threadkeep.streaming import Download, EventStream
 
 T = TypeVar("T")
 
@@ -66,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
         commands, "restore", _restore, "put a copy back; the present database is kept under another name"
     )
     restore.add_argument("file", type=Path)
+    export = _command(commands, "export", _export, "write a project as lines of JSON, also while it is served")
+    export.add_argument("file", help="a new file, or `-` for standard output")
+    export.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to write")
+    take_in = _command(commands, "import", _import, "take in threads that were exported, here or elsewhere")
+    take_in.add_argument("file", help="a file, a folder of another exporter, or `-` for standard input")
+    take_in.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose they are to be")
+    take_in.add_argument("--dry-run", action="store_true", help="change nothing, but say what would be done")
+    take_in.add_argument("--json", action="store_true", help="for programs")
     _add_projects(_command(commands, "projects", None, "list and create projects"))
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
     prune = _command(commands, "prune", _prune, "delete old threads, also while they are served")
@@ -202,6 +212,31 @@ def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str
     print(f"restored {database} from {arguments.file}" + (f"; what was there is now {kept}" if kept else ""))
 
 
+def _export(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> transfers.Counts:
+        project = await projects.find(store, arguments.project)
+        return await transfers.write(store, project.project_id, arguments.file)
+
+    counts = _with_store(settings, work, must_exist=True)
+    told_to = sys.stderr if arguments.file == transfers.PIPE else sys.stdout
+    print(f"wrote {transfers.spell(counts) or 'nothing'}", file=told_to)
+
+
+def _import(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> imports.Report:
+        project = await projects.find(store, arguments.project)
+        ctx = context.outside_a_server(store, settings, project.project_id)
+        return await transfers.read(ctx, arguments.file, dry_run=arguments.dry_run)
+
+    report = _with_store(settings, work)
+    if arguments.json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        print("\n".join(transfers.told(report)))
+    if report.refused:
+        sys.exit(1)
+
+
 def _refuse_shared(settings: Settings, instead: str) -> None:
     if is_shared(settings):
         raise StartupError("PostgreSQL has commands of its own for this.", f"Use {instead}.")
@@ -322,6 +357,8 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         if isinstance(answer, EventStream):
             await answer.frames.aclose()
             raise BadRequestError("Streams are for clients of a server: leave out `stream`.")
+        if isinstance(answer, Download):
+            raise BadRequestError("Too long to be shown here: use `threadkeep export`.")
         return answer.payload
 
     try:

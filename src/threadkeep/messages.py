@@ -392,7 +392,7 @@ def hold_thread(tx: Transaction, ctx: Context, thread_id: str) -> HeldThread:
 
 def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Message, body: bytes) -> int:
     """Adds a message at the end of a thread that this unit holds; gives its number."""
-    added = tx.one(sql.append_message, deleted_seq=deleted_seq, **_row(message, body))
+    added = tx.one(sql.append_message, deleted_seq=deleted_seq, **columns(message, body))
     assert added is not None
     if added[0] > messages_max:
         _require_room(tx, messages_max, message.thread_id)
@@ -443,7 +443,7 @@ def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
     for seq, (message, body) in enumerate(messages, start=1):
         if seq == 1:
             changes.append((sql.queue_added, whole(message.thread_id)))
-        changes.append((sql.insert_message, {"seq": seq, **_row(message, body)}))
+        changes.append((sql.insert_message, {"seq": seq, **columns(message, body)}))
     return changes
 
 
@@ -471,7 +471,7 @@ def list_up_to(tx: Transaction, thread_id: str, low: int, high: int, limit: int)
 
 def insert_all(tx: Transaction, numbered: Iterable[tuple[int, Message]]) -> None:
     """Stores messages of one or more threads that this unit holds, under the numbers given."""
-    tx.run_many(sql.insert_message, [{"seq": seq, **_row(message, encode(message))} for seq, message in numbered])
+    tx.run_many(sql.insert_message, [{"seq": seq, **columns(message, encode(message))} for seq, message in numbered])
 
 
 def removal(thread_id: str) -> Change:
@@ -489,7 +489,8 @@ def remove_slice(tx: Transaction, thread_id: str) -> None:
     tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE)
 
 
-def _row(message: Message, body: bytes) -> dict[str, object]:
+def columns(message: Message, body: bytes) -> dict[str, object]:
+    """The columns of a message, but for its number. `body` is the message, encoded."""
     return {
         "thread_id": message.thread_id,
         "message_id": message.id,

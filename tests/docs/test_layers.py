@@ -28,6 +28,7 @@ LAYER_OF = {
     "processes": TOP,
     "server": TOP,
     "cli": TOP,
+    "transfers": TOP,
     "testing": TOP,
     "__init__": TOP,
     "__main__": TOP,

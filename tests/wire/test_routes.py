@@ -20,6 +20,8 @@ BODIES = {
     "AssistantCreateParams": {"model": "intruder"},
     "AssistantUpdateParams": {"metadata": {"of": "intruder"}},
 }
+# Their answers are no lists of objects that a cursor could name.
+OF_NO_OBJECT = {"/threads/search", "/export"}
 IDS = [pytest.param(route, id=f"{route.method} {route.path}") for route in ROUTES]
 
 
@@ -77,7 +79,8 @@ def test_another_projects_objects_are_a_plain_404_everywhere(server, route):
         elif route.method == "GET":
             own = thread if route.path == "/threads" else assistant
             assert own["id"] not in attempt(intruder).text
-            assert http.get(path, params={"after": own["id"]}, headers=intruder).status_code == 404
+            if route.path not in OF_NO_OBJECT:
+                assert http.get(path, params={"after": own["id"]}, headers=intruder).status_code == 404
             if route.path == "/threads":
                 assert own["id"] not in http.get(path, params={"metadata[of]": "owner"}, headers=intruder).text
         assert http.get(f"/threads/{thread['id']}", headers=owner).json() == thread

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
@@ -24,7 +24,7 @@ from threadkeep.http.routes import ROUTES, RouteTable
 from threadkeep.http.sink import Sink
 from threadkeep.logs import RequestLog
 from threadkeep.settings import Settings
-from threadkeep.streaming import EventStream
+from threadkeep.streaming import Download, EventStream
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,9 @@ class Api:
         request.route = endpoint.route.path
         ctx = await self._authenticator.authenticate(request.headers)
         request.project_id = ctx.project_id
+        if endpoint.route.takes_stream:
+            request.is_endless = True
+            return await endpoint.take_in(ctx, request.query_string, _pieces(request))
         v1 = endpoint.route.beta and dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
         body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
@@ -98,6 +101,8 @@ class Api:
         if isinstance(result, EventStream):
             heartbeat_s = self._settings.stream_heartbeat_s
             return streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+        if isinstance(result, Download):
+            return streams.download(result, request_id=request.request_id)
         return result
 
     async def _stream(self, request: Request, send: Stream, sink: Sink) -> None:
@@ -138,6 +143,11 @@ class Api:
                 client,
             )
         )
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    while piece := await request.receive():
+        yield piece
 
 
 def not_found(method: str, path: str) -> NotFoundError:

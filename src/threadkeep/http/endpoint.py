@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -16,10 +16,10 @@ from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
 from threadkeep.http import dialect, query, validation
 from threadkeep.http.exchange import Answer, Header
-from threadkeep.streaming import EventStream, WithHeaders
+from threadkeep.streaming import Download, EventStream, WithHeaders
 
 OK = 200
-_NOT_PLAIN = (EventStream, WithHeaders)
+_NOT_PLAIN = (Download, EventStream, WithHeaders)
 _encode = msgspec.json.Encoder().encode
 
 # What is wrong with a body of many elements takes seconds to find. Bodies over this size are decoded in an OS thread,
@@ -43,12 +43,15 @@ class Route:
     operation: Callable[..., Awaitable[Any]]
     summary: str
     _: KW_ONLY
+    # None for what is downloaded.
     result: Any
     body: Any = None
     query: Any = None
     headers: tuple[str, ...] = ()
     # Whether it may answer with events in place of `result`.
     streams: bool = False
+    # Whether it takes the pieces of its body as they come, however many, as its last argument.
+    takes_stream: bool = False
     # Whether the original asked for its beta header.
     beta: bool = True
     # Not part of the original's API.
@@ -80,7 +83,7 @@ class Endpoint:
         body: bytes,
         *,
         v1: bool,
-    ) -> Answer | EventStream:
+    ) -> Answer | EventStream | Download:
         """Runs the operation for one request; gives what to send. Raises `APIError`."""
         arguments: list[Any] = [ctx]
         if len(body) > DECODED_ON_LOOP_BYTES_MAX:
@@ -100,11 +103,16 @@ class Endpoint:
             result = await self._operation(*arguments)
         answer_headers: tuple[Header, ...] = ()
         if isinstance(result, _NOT_PLAIN):
-            if isinstance(result, EventStream):
+            if isinstance(result, (Download, EventStream)):
                 return result
             result, answer_headers = result.result, result.headers
         payload = _encode(result)
         return Answer(OK, dialect.answer_to_v1(payload) if v1 else payload, answer_headers)
+
+    async def take_in(self, ctx: Context, query_string: bytes, pieces: AsyncIterator[bytes]) -> Answer:
+        """Runs an operation that takes its body piece by piece. Raises `APIError`."""
+        params = self._params(query_string, b"", v1=False)
+        return Answer(OK, _encode(await self._operation(ctx, params, pieces)))
 
     def _chosen(self, headers: Mapping[bytes, bytes]) -> dict[str, str | None]:
         """The headers that the operation wants, as its keyword arguments."""

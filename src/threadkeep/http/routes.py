@@ -6,11 +6,24 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, copies, messages, models, references, run_steps, runs, search, threads
+from threadkeep import (
+    assistants,
+    copies,
+    exports,
+    imports,
+    messages,
+    models,
+    references,
+    run_steps,
+    runs,
+    search,
+    threads,
+)
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
 from threadkeep.copies import ThreadCopyParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
+from threadkeep.imports import ImportParams, Report
 from threadkeep.lifecycle import Run
 from threadkeep.messages import (
     Message,
@@ -106,6 +119,18 @@ ROUTES = (
         body=ToolOutputsParams,
         result=Run,
         streams=True,
+    ),
+    Route("GET", "/export", exports.create, "Export", result=None, beta=False, ours=True),
+    Route(
+        "POST",
+        "/import",
+        imports.create,
+        "Import",
+        query=ImportParams,
+        result=Report,
+        takes_stream=True,
+        beta=False,
+        ours=True,
     ),
     Route("GET", STEPS, run_steps.list_, "List run steps", query=RunStepListParams, result=Page[RunStep]),
     Route(
