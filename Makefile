@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs bench bench-large lock clean
+.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node fix docs bench bench-large bench-data lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,9 @@ bench: $(VENV)/.bench-installed ## Measure the server beside others, and write t
 
 bench-large: $(VENV)/.bench-installed ## The same with a million threads (needs wrk; 20 minutes)
 	$(BIN)/python -m bench large --write
+
+bench-data: $(VENV)/.tests-installed ## Measure search, copy, export, import with a million messages (20 minutes)
+	$(BIN)/python -m bench.transfers sqlite postgres
 
 lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py

@@ -45,7 +45,7 @@ LOOK_EVERY_S = 0.5
 ADDED_AT_ONCE = 100
 REMOVED_AT_ONCE = 12
 # After a unit of work the task rests, for so many times what it took: longer when others had to wait.
-REST, REST_WHEN_BUSY = 0.5, 20
+REST, REST_WHEN_BUSY = 0.5, 10
 BUSY_S = 0.002
 # Positions in one second of time, and the last second that has its own.
 SECOND = 1 << 24

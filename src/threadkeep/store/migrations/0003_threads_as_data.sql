@@ -56,8 +56,9 @@ create index search_documents_by_position on search_documents (project_id, posit
 -- name: create_search_documents_by_second [postgres]
 create index search_documents_by_second on search_documents (position)
 
+-- What is not yet sorted in is read from end to end by every search: it may have 256 kB, not the usual 4 MB.
 -- name: create_search_words [postgres]
-create index search_words on search_documents using gin (words)
+create index search_words on search_documents using gin (words) with (gin_pending_list_limit = 256)
 
 -- Differs on SQLite: an index of words is a table of its own. It folds nothing: the words come folded.
 -- name: create_search_words [sqlite]
