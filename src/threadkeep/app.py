@@ -83,9 +83,7 @@ class Threadkeep:
             await migrate.prepare(self.store)
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
-            tending = [asyncio.create_task(self._sweep()), asyncio.create_task(self._expire())]
-            if self.settings.search:
-                tending.append(asyncio.create_task(self.indexer.run()))
+            tending = [asyncio.create_task(work) for work in (self._sweep(), self._expire(), self.indexer.run())]
             if isinstance(self.worker, Worker):
                 self.worker.open()
             try:
@@ -129,8 +127,7 @@ class Threadkeep:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SWEEP_S):
                 await self._sweep_if_needed(0)
-                if self.settings.search:
-                    await self.indexer.catch_up()
+                await self.indexer.catch_up()
 
     async def _sweep_if_needed(self, after_s: float) -> None:
         try:

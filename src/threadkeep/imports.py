@@ -105,8 +105,11 @@ KNOWN = "known"
 async def create(ctx: Context, params: ImportParams, body: AsyncIterator[bytes]) -> Report:
     """Takes in lines of JSON, or one JSON document of another program, however long; nothing is kept in memory."""
     importer = Importer(ctx, dry_run=params.dry_run)
-    await importer.take(body)
-    return await importer.finish()
+    try:
+        await importer.take(body)
+        return await importer.finish()
+    finally:
+        await importer.rest()
 
 
 class Importer:
@@ -153,6 +156,10 @@ class Importer:
         await self._flush()
         await self._wait()
         return self.report
+
+    async def rest(self) -> None:
+        """Waits for what is being stored, whatever else went wrong."""
+        await self._wait()
 
     async def _take_foreign(self, where: str, line: bytes) -> None:
         try:

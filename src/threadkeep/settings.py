@@ -86,7 +86,6 @@ class Settings:
         200, "Prepared statements kept on each PostgreSQL connection; 0 behind a pooler in transaction mode."
     )
     write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
-    search: bool = _setting(True, "Keep an index of the words of messages, for search.")
     thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
     thread_messages_max: int = _setting(100_000, "Most messages in one thread.")
     worker: bool = _setting(True, "Carry out runs in this process; otherwise `threadkeep worker` does, elsewhere.")

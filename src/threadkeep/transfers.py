@@ -51,15 +51,22 @@ async def read(ctx: Context, file: str, *, dry_run: bool) -> Report:
     """Takes in a file, all files of another exporter's folder, or standard input."""
     importer = Importer(ctx, dry_run=dry_run)
     sources = list(_sources(file))
-    with _Progress() as progress:
-        for path in sources:
-            name = str(path.relative_to(file)) if path and len(sources) > 1 else ""
-            try:
-                with path.open("rb") if path else os.fdopen(os.dup(sys.stdin.fileno()), "rb") as source:
-                    await importer.take(_pieces(source, progress, importer.report), name)
-            except OSError as error:
-                raise StartupError(f"Cannot read {path or 'standard input'}: {error.strerror}.") from None
-        return await importer.finish()
+    try:
+        with _Progress() as progress:
+            for path in sources:
+                name = str(path.relative_to(file)) if path and len(sources) > 1 else ""
+                await _take(importer, path, name, progress)
+            return await importer.finish()
+    finally:
+        await importer.rest()
+
+
+async def _take(importer: Importer, path: Path | None, name: str, progress: _Progress) -> None:
+    try:
+        with path.open("rb") if path else os.fdopen(os.dup(sys.stdin.fileno()), "rb") as source:
+            await importer.take(_pieces(source, progress, importer.report), name)
+    except OSError as error:
+        raise StartupError(f"Cannot read {path or 'standard input'}: {error.strerror}.") from None
 
 
 def spell(counts: dict[str, int]) -> str:

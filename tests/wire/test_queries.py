@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from threadkeep import search
+
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
 ASSISTANT = {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]}
 MESSAGE = {"role": "user", "content": "How does AI work?"}
@@ -43,10 +45,11 @@ REQUESTS = [
 
 
 @pytest.fixture
-def statements(servers):
+def statements(servers, monkeypatch):
     """Notes the statements of a server that nobody else uses: `statements(request)`."""
     # A setting of its own gives it a server of its own.
-    server = servers("sqlite", keep_alive_s=71.0, search=False, worker=False)
+    monkeypatch.setattr(search, "LOOK_EVERY_S", 3600)
+    server = servers("sqlite", keep_alive_s=71.0, worker=False)
     store = server.app.store
     noted = []
 
@@ -69,7 +72,8 @@ def statements(servers):
             ]
             noted.clear()
             # What runs beside the requests, a few times a second.
-            return answer, [text for text in seen if "leftover" not in text and "revisions" not in text]
+            beside = ("leftover", "revisions", "expires_at <=")
+            return answer, [text for text in seen if not any(word in text for word in beside)]
 
         yield run
 
