@@ -1,7 +1,7 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node playground browser fix docs \
-	transcripts bench bench-large bench-runs lock clean
+	transcripts bench bench-large bench-runs bench-data lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -67,6 +67,8 @@ bench-large: $(VENV)/.bench-installed ## The same with a million threads (needs 
 
 bench-runs: $(VENV)/.tests-installed ## Measure streamed runs, and write their page (10 minutes)
 	$(BIN)/python -m bench.runs --write
+bench-data: $(VENV)/.tests-installed ## Measure search, copy, export, import with a million messages (20 minutes)
+	$(BIN)/python -m bench.transfers sqlite postgres
 
 lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py

@@ -190,9 +190,10 @@ def api_page() -> str:
         rows = list(_parameters(document, operation))
         if rows:
             lines += ["", "| parameter | in | type |", "|---|---|---|", *rows]
+        answer = reference.json_schema(operation["responses"]["200"])
         answers = operation["responses"]["200"]["content"]
         events = ", or [events](events.md) where they were asked for" if "text/event-stream" in answers else ""
-        lines += ["", f"Answers {type_in_words(answers['application/json']['schema'])}{events}."]
+        lines += ["", f"Answers {type_in_words(answer) if answer else 'lines of JSON'}{events}."]
     lines += [
         "",
         "## Without a key",
@@ -227,7 +228,10 @@ def _parameters(document: dict, operation: dict) -> Iterator[str]:
         yield f"| `{name}` | {place} | {type_in_words(schema)} |"
     if "requestBody" not in operation:
         return
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    schema = reference.json_schema(operation["requestBody"])
+    if schema is None:
+        yield "| body | lines of JSON, of any length | |"
+        return
     component = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     required = component.get("required", [])
     for name, field in component["properties"].items():

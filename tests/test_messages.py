@@ -196,3 +196,75 @@ class TestStrict:
             strict_client.beta.threads.messages.create(
                 thread.id, role="user", content="x", extra_body={"file_ids": ["file-a"]}
             )
+
+
+class TestEditing:
+    def edit(self, client, message, content):
+        body = {"content": content}
+        return client.beta.threads.messages.update(message.id, thread_id=message.thread_id, extra_body=body)
+
+    def versions(self, client, message, **query):
+        path = f"/threads/{message.thread_id}/messages/{message.id}/versions"
+        return client.get(path, cast_to=object, options={"params": query})
+
+    def message(self, client, content="first", role="user"):
+        thread = client.beta.threads.create()
+        return client.beta.threads.messages.create(thread.id, role=role, content=content)
+
+    @pytest.mark.parametrize("role", ["user", "assistant"])
+    def test_an_edited_message_says_something_else_and_stays_the_same_otherwise(self, client, role):
+        message = self.message(client, role=role)
+        edited = self.edit(client, message, "second")
+        assert edited.content[0].text.value == "second"
+        assert edited.to_dict() | {"content": message.to_dict()["content"]} == message.to_dict()
+        assert client.beta.threads.messages.retrieve(message.id, thread_id=message.thread_id) == edited
+
+    def test_earlier_versions_are_kept_newest_first(self, client):
+        message = self.message(client)
+        assert self.versions(client, message)["data"] == []
+        for text in ("second", "third", "fourth"):
+            self.edit(client, message, text)
+        page = self.versions(client, message)
+        said = [version["content"][0]["text"]["value"] for version in page["data"]]
+        assert said == ["third", "second", "first"]
+        assert page["object"] == "list"
+        assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][-1]["id"])
+        oldest = page["data"][-1]
+        assert oldest["object"] == "thread.message.version"
+        assert (oldest["thread_id"], oldest["message_id"]) == (message.thread_id, message.id)
+        assert oldest["created_at"] == message.created_at
+        assert page["data"][0]["created_at"] == page["data"][1]["replaced_at"]
+        rest = self.versions(client, message, after=page["data"][0]["id"], limit=1)
+        assert rest["data"] == [page["data"][1]]
+        assert rest["has_more"] is True
+
+    def test_an_edit_that_changes_nothing_makes_no_version(self, client):
+        message = self.message(client)
+        assert self.edit(client, message, "first") == message
+        assert self.versions(client, message)["data"] == []
+
+    def test_parts_are_edited_as_they_are_created(self, client):
+        message = self.message(client)
+        edited = self.edit(client, message, [{"type": "image_url", "image_url": {"url": "https://a.example/x"}}])
+        assert edited.content[0].image_url.detail == "auto"
+        for content in ("", [], [{"type": "text", "text": ""}], "x" * 256_001, 5):
+            with pytest.raises(openai.BadRequestError) as caught:
+                self.edit(client, message, content)
+            assert caught.value.param.startswith("content")
+
+    def test_metadata_is_changed_without_a_version(self, client):
+        message = self.message(client)
+        client.beta.threads.messages.update(message.id, thread_id=message.thread_id, metadata={"a": "b"})
+        assert self.versions(client, message)["data"] == []
+
+    def test_earlier_versions_go_with_their_message(self, client):
+        message = self.message(client)
+        self.edit(client, message, "second")
+        client.beta.threads.messages.delete(message.id, thread_id=message.thread_id)
+        with pytest.raises(openai.NotFoundError, match="No message found"):
+            self.versions(client, message)
+
+    def test_strict_knows_no_editing(self, strict_client):
+        message = self.message(strict_client)
+        with pytest.raises(openai.BadRequestError, match="Unknown parameter: 'content'"):
+            self.edit(strict_client, message, "second")

@@ -137,6 +137,7 @@ def test_every_query_that_looks_for_a_thread_passes_over_deleted_ones():
         "remember_deleted_message",
         "remove_thread",
         "locate_thread",
+        "look_again",
     }
     looking = re.compile(r"\b(from|join|update) threads\b")
     nouns = [file.stem for file in Path(threads.__file__).parent.glob("*.sql")]

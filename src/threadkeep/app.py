@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from threadkeep import idempotency, store, threads
+from threadkeep import idempotency, retention, search, store, threads
 from threadkeep.context import Context, NoWorker
 from threadkeep.errors import APIError
 from threadkeep.events import EventLog
@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
+# Between two looks for threads whose own time has come, and two passes over those that a project's rule is about.
+EXPIRE_EVERY_S = 5.0
+RULES_EVERY_S = 300.0
 
 
 class Threadkeep:
@@ -55,6 +58,7 @@ class Threadkeep:
         self.metrics = Metrics()
         self.tracing = Tracing(settings)
         self.events = EventLog(self.store, is_shared=is_shared, metrics=self.metrics)
+        self.indexer = search.Indexer(self.store)
         self.upstreams = Upstreams(settings, self._new_id)
         self.worker: Worker | NoWorker = NoWorker()
         if settings.worker:
@@ -96,7 +100,7 @@ class Threadkeep:
             await self.upstreams.open()
             await self.authenticator.start(int(self._clock()))
             deliverer = Deliverer(self.context_of(""))
-            sweeping = asyncio.create_task(self._sweep())
+            tending = [asyncio.create_task(work) for work in (self._sweep(), self._expire(), self.indexer.run())]
             if isinstance(self.worker, Worker):
                 await self.worker.open()
                 deliverer.open()
@@ -106,8 +110,9 @@ class Threadkeep:
                 if isinstance(self.worker, Worker):
                     await self.worker.close()
                     await deliverer.close()
-                sweeping.cancel()
-                await asyncio.wait([sweeping])
+                for task in tending:
+                    task.cancel()
+                await asyncio.wait(tending)
                 await self._sweep_last()
                 await self.authenticator.stop()
                 await self.upstreams.close()
@@ -122,10 +127,27 @@ class Threadkeep:
             await asyncio.sleep(LOOK_EVERY_S)
             await self._sweep_if_needed(SWEEP_AFTER_S)
 
+    async def _expire(self) -> None:
+        now = asyncio.get_running_loop().time
+        next_rules = now()
+        while True:
+            try:
+                await retention.expire(self.store, int(self._clock()))
+                if now() >= next_rules:
+                    await retention.apply_rules(self.store, int(self._clock()))
+                    next_rules = now() + RULES_EVERY_S
+            except APIError as error:
+                log.warning("cannot delete the threads whose time has come, will try again: %s", error)
+            except Exception:
+                log.exception("cannot delete the threads whose time has come, will try again")
+            await asyncio.sleep(EXPIRE_EVERY_S)
+
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._sweep_if_needed(0), LAST_SWEEP_S)
+            async with asyncio.timeout(LAST_SWEEP_S):
+                await self._sweep_if_needed(0)
+                await self.indexer.catch_up()
 
     async def _sweep_if_needed(self, after_s: float) -> None:
         try:

@@ -1,5 +1,4 @@
-"""The command line: `threadkeep serve | worker | migrate | backup | restore | projects | keys | settings |
-usage | webhooks | doctor | get`.
+"""The command line: `threadkeep <command>`, such as `serve`, `backup`, `prune`, `get`; docs/reference/cli.md has all.
 
 Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
 """
@@ -12,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +21,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from threadkeep import __version__, context, limits, projects, threads, usage, webhooks
+from threadkeep import (
+    __version__,
+    context,
+    imports,
+    limits,
+    projects,
+    retention,
+    search,
+    threads,
+    transfers,
+    usage,
+    webhooks,
+)
 from threadkeep.errors import APIError, BadRequestError, StartupError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
@@ -30,7 +42,7 @@ from threadkeep.pages import ListParams
 from threadkeep.settings import Settings, load, table
 from threadkeep.store import backups, create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
-from threadkeep.streaming import EventStream
+from threadkeep.streaming import Download, EventStream
 
 T = TypeVar("T")
 # So many days back `usage` looks.
@@ -75,8 +87,21 @@ def _parser() -> argparse.ArgumentParser:
         commands, "restore", _restore, "put a copy back; the present database is kept under another name"
     )
     restore.add_argument("file", type=Path)
+    export = _command(commands, "export", _export, "write a project as lines of JSON, also while it is served")
+    export.add_argument("file", help="a new file, or `-` for standard output")
+    export.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to write")
+    take_in = _command(commands, "import", _import, "take in threads that were exported, here or elsewhere")
+    take_in.add_argument("file", help="a file, a folder of another exporter, or `-` for standard input")
+    take_in.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose they are to be")
+    take_in.add_argument("--dry-run", action="store_true", help="change nothing, but say what would be done")
+    take_in.add_argument("--json", action="store_true", help="for programs")
     _add_projects(_command(commands, "projects", None, "list and create projects"))
     _add_keys(_command(commands, "keys", None, "list, create and revoke API keys"))
+    prune = _command(commands, "prune", _prune, "delete old threads, also while they are served")
+    prune.add_argument("--older-than", required=True, metavar="TIME", help="such as 90d; units are s, m, h, d, w")
+    _add_anchor(prune)
+    prune.add_argument("--project", help="only this project's; otherwise those of all projects")
+    prune.add_argument("--dry-run", action="store_true", help="only count them")
     shown = _command(commands, "settings", _settings, "show each setting, its value and where it came from")
     shown.add_argument("--json", action="store_true", help="for programs")
     _add_webhooks(_command(commands, "webhooks", None, "list, create and delete addresses that are told of runs"))
@@ -134,8 +159,21 @@ def _add_projects(parser: argparse.ArgumentParser) -> None:
     create = _command(actions, "create", _projects_create, "make a project")
     create.add_argument("name")
     _add_limits(_command(actions, "limits", _projects_limits, "show what a project may use, or say it"), "name")
+    rule = _command(actions, "set-retention", _projects_set_retention, "say how long a project's threads stay")
+    rule.add_argument("name")
+    rule.add_argument("after", help="such as 90d; units are s, m, h, d, w; `none` for ever")
+    _add_anchor(rule)
     listed = _command(actions, "list", _projects_list, "list the projects")
     listed.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_anchor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--anchor",
+        choices=("last_active_at", "created_at"),
+        default="last_active_at",
+        help="what the time is counted from: the newest message, or the thread's creation",
+    )
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
@@ -245,6 +283,7 @@ def _finish_deletions(copy: Transaction) -> None:
     """What the server has not removed yet must not live on in copies. One for an upgrade may have an older schema."""
     if migrate.version(copy) == migrate.LATEST:
         threads.finish_deletions(copy)
+        search.finish(copy)
 
 
 def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
@@ -252,6 +291,31 @@ def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str
     database = sqlite_path(settings.database)
     kept = backups.restore(arguments.file, database)
     print(f"restored {database} from {arguments.file}" + (f"; what was there is now {kept}" if kept else ""))
+
+
+def _export(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> transfers.Counts:
+        project = await projects.find(store, arguments.project)
+        return await transfers.write(store, project.project_id, arguments.file)
+
+    counts = _with_store(settings, work, must_exist=True)
+    told_to = sys.stderr if arguments.file == transfers.PIPE else sys.stdout
+    print(f"wrote {transfers.spell(counts) or 'nothing'}", file=told_to)
+
+
+def _import(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> imports.Report:
+        project = await projects.find(store, arguments.project)
+        ctx = context.outside_a_server(store, settings, project.project_id)
+        return await transfers.read(ctx, arguments.file, dry_run=arguments.dry_run)
+
+    report = _with_store(settings, work)
+    if arguments.json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        print("\n".join(transfers.told(report)))
+    if report.refused:
+        sys.exit(1)
 
 
 def _refuse_shared(settings: Settings, instead: str) -> None:
@@ -266,7 +330,52 @@ def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[
 
 def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     found = _with_store(settings, projects.list_, must_exist=True)
-    _print_rows(arguments, found, lambda p: f"{p.project_id}  {_date(p.created_at)}  {p.name}", "projects")
+
+    def line(project: projects.Project) -> str:
+        rule = f"  ({project.retention_s} s after {project.retention_anchor})" if project.retention_s else ""
+        return f"{project.project_id}  {_date(project.created_at)}  {project.name}{rule}"
+
+    _print_rows(arguments, found, line, "projects")
+
+
+def _projects_set_retention(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    seconds = None if arguments.after == "none" else _seconds(arguments.after)
+    anchor = arguments.anchor if seconds else None
+
+    async def work(store: Store) -> None:
+        await projects.set_retention(store, await projects.find(store, arguments.name), anchor, seconds)
+
+    _with_store(settings, work, must_exist=True)
+    words = {"created_at": "they were created", "last_active_at": "their newest message"}
+    told = f"go {arguments.after} after {words[anchor]}" if anchor else "stay"
+    print(f"threads of {arguments.name} {told}, unless they say otherwise themselves")
+
+
+def _prune(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    rule = threads.ExpiresAfter(anchor=arguments.anchor, seconds=_seconds(arguments.older_than))
+
+    async def work(store: Store) -> int:
+        now, pruned = _now(), 0
+        named = [await projects.find(store, arguments.project)] if arguments.project else await projects.list_(store)
+        for project in named:
+            pruned += await retention.prune(
+                store, project.project_id, rule, now, also_own=True, dry_run=arguments.dry_run
+            )
+        if pruned and not arguments.dry_run:
+            await threads.sweep(store, now)
+        return pruned
+
+    pruned = _with_store(settings, work, must_exist=True)
+    print(f"{'would delete' if arguments.dry_run else 'deleted'} {pruned} thread{'' if pruned == 1 else 's'}")
+
+
+def _seconds(text: str) -> int:
+    """A time such as `90d`. Raises `StartupError`."""
+    match = re.fullmatch(r"([1-9][0-9]{0,9})([smhdw])", text)
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]] if match else 0
+    if not 0 < seconds <= threads.EXPIRES_AFTER_S_MAX:
+        raise StartupError(f"{text!r} is not a time.", "Give one such as 90d, 12h or 30m.")
+    return seconds
 
 
 def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
@@ -449,6 +558,8 @@ def _get(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -
         if isinstance(answer, EventStream):
             await answer.frames.aclose()
             raise BadRequestError("Streams are for clients of a server: leave out `stream`.")
+        if isinstance(answer, Download):
+            raise BadRequestError("Too long to be shown here: use `threadkeep export`.")
         return answer.payload
 
     try:

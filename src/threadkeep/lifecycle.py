@@ -460,7 +460,7 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
         message.incomplete_at = now
         message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
         if stored:
-            tx.run_all([messages.change(message)])
+            messages.save(tx, message)
         told.append(message_event(message))
     run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, error=error)
     step.usage, held.plan.turn = held.plan.turn, None

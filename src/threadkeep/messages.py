@@ -30,6 +30,8 @@ TEXT_CHARACTERS_MAX = 256_000
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".webp")
 # Rows that one unit of work removes; a longer thread is removed in several.
 REMOVED_AT_ONCE = 200
+# Times that one message can be edited: all of its earlier versions are kept.
+VERSIONS_MAX = 1000
 
 TextValue: TypeAlias = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)]
 Detail: TypeAlias = Literal["auto", "low", "high"]
@@ -147,11 +149,14 @@ class Message(Struct, kw_only=True):
     incomplete_at: int | None = None
 
 
+PartParam: TypeAlias = TextParam | ImageFilePart | ImageUrlPart
+
+
 class MessageCreateParams(Struct, kw_only=True):
     """A message in the body of create-thread or create-run."""
 
     role: Literal["user", "assistant"]
-    content: TextValue | Annotated[list[TextParam | ImageFilePart | ImageUrlPart], Meta(min_length=1)]
+    content: TextValue | Annotated[list[PartParam], Meta(min_length=1)]
     attachments: list[Attachment] | None = None
     metadata: Metadata | None = None
     # Differs from OpenAI: the v1 spelling of attachments still works, but not under `--strict`.
@@ -169,12 +174,28 @@ class MessageUpdateParams(Struct, kw_only=True):
     """The body of modify."""
 
     metadata: MetadataPatch | None = None
+    # Differs from OpenAI: what a message says can be edited; what it said before is kept.
+    content: Annotated[
+        TextValue | Annotated[list[PartParam], Meta(min_length=1)] | None, Meta(extra={"lenient_only": True})
+    ] = None
 
 
 class MessageListParams(ListParams, kw_only=True, frozen=True):
     """The query of list."""
 
     run_id: str | None = None
+
+
+class MessageVersion(Struct, kw_only=True):
+    """What a message said from `created_at` until it was edited at `replaced_at`."""
+
+    id: str
+    object: Literal["thread.message.version"] = "thread.message.version"
+    created_at: int
+    replaced_at: int
+    thread_id: str
+    message_id: str
+    content: list[Part]
 
 
 class MessageDeleted(Struct, kw_only=True):
@@ -185,7 +206,7 @@ class MessageDeleted(Struct, kw_only=True):
     deleted: bool = True
 
 
-_decode = msgspec.json.Decoder(Message).decode
+decode = msgspec.json.Decoder(Message).decode
 encode = msgspec.json.Encoder().encode
 
 
@@ -254,7 +275,7 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
     """A page of the thread's messages, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        _require_thread(tx, ctx, thread_id)
+        require_thread(tx, ctx, thread_id)
 
         def locate(message_id: str) -> int:
             row = tx.one(sql.locate_message, thread_id=thread_id, message_id=message_id)
@@ -275,29 +296,63 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
 
 
 async def update(ctx: Context, thread_id: str, message_id: str, params: MessageUpdateParams) -> Stored:
-    """Merges `metadata` into the message's."""
+    """Merges `metadata` into the message's; `content` replaces its own, which is kept as an earlier version."""
+    content = None if params.content is None else _content(params.content, "", strict=ctx.settings.strict)
+    version_id, now = ctx.new_id("msgver"), ctx.now()
 
     def unit(tx: Transaction) -> bytes:
-        _require_thread(tx, ctx, thread_id)
+        require_thread(tx, ctx, thread_id)
         message = take(tx, thread_id, message_id)
         if message is None:
             raise NotFoundError.of("message", message_id)
         message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
-        tx.run_all([change(message)])
+        is_edited = content is not None and content != message.content
+        if content is not None and is_edited:
+            _keep_version(tx, message, version_id, now)
+            message.content = content
+        save(tx, message, says_something_else=is_edited)
         return encode(message)
 
     return Stored(await ctx.store.write(unit))
 
 
+async def list_versions(ctx: Context, thread_id: str, message_id: str, params: ListParams) -> Page[Stored]:
+    """A page of what the message said before it was edited, newest first unless `order` says otherwise."""
+
+    def unit(tx: Transaction) -> Page[Stored]:
+        require_thread(tx, ctx, thread_id)
+        if tx.one(sql.find_message, thread_id=thread_id, message_id=message_id) is None:
+            raise NotFoundError.of("message", message_id)
+        place = {"thread_id": thread_id, "message_id": message_id}
+
+        def locate(version_id: str) -> int:
+            row = tx.one(sql.locate_version, version_id=version_id, **place)
+            if row is None:
+                raise NotFoundError.of("message version", version_id)
+            return int(row[0])
+
+        window = Window.of(params, "msgver", 0, BIGINT_MAX, locate)
+        query = sql.list_versions_ascending if window.ascending else sql.list_versions_descending
+        return window.page(tx.all(query, low=window.low, high=window.high, limit=window.limit, **place))
+
+    return await ctx.store.read(unit)
+
+
 async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDeleted:
-    """Removes the message; its text is gone, its place in the order is remembered."""
+    """Removes the message and what it said before; its text is gone, its place in the order is remembered."""
 
     def unit(tx: Transaction) -> None:
         hold_thread(tx, ctx, thread_id)
         deleted = tx.one(sql.delete_message, thread_id=thread_id, message_id=message_id)
         if deleted is None:
             raise NotFoundError.of("message", message_id)
-        tx.run(sql.remember_deleted_message, thread_id=thread_id, seq=deleted[0])
+        tx.run_all(
+            [
+                (sql.delete_versions, {"thread_id": thread_id, "message_id": message_id}),
+                (sql.queue_range, {"thread_id": thread_id, "low": deleted[0] - 1, "high": deleted[0]}),
+                (sql.remember_deleted_message, {"thread_id": thread_id, "seq": deleted[0]}),
+            ]
+        )
         idempotency.erase_message(tx, thread_id, message_id)
 
     await ctx.store.write(unit)
@@ -308,7 +363,7 @@ def new(
     ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "", now: int | None = None
 ) -> tuple[Message, bytes]:
     """The message that `params` describe and its stored text. `at` is where `params` stand in the request."""
-    content = _content(params, at, strict=ctx.settings.strict)
+    content = _content(params.content, at, strict=ctx.settings.strict)
     now = ctx.now() if now is None else now
     message = Message(
         id=ctx.new_id("msg"),
@@ -340,7 +395,7 @@ def hold_thread(tx: Transaction, ctx: Context, thread_id: str) -> HeldThread:
 
 def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Message, body: bytes) -> int:
     """Adds a message at the end of a thread that this unit holds; gives its number."""
-    added = tx.one(sql.append_message, deleted_seq=deleted_seq, **_row(message, body))
+    added = tx.one(sql.append_message, deleted_seq=deleted_seq, **columns(message, body))
     assert added is not None
     if added[0] > messages_max:
         _require_room(tx, messages_max, message.thread_id)
@@ -350,25 +405,25 @@ def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Messag
 def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message, held until the unit ends; None when it is deleted."""
     row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
-    return _decode(row[0]) if row else None
+    return decode(row[0]) if row else None
 
 
 def find(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message as it is now; None when it is deleted."""
     row = tx.one(sql.find_message, thread_id=thread_id, message_id=message_id)
-    return _decode(row[0]) if row else None
+    return decode(row[0]) if row else None
 
 
 def earliest(tx: Transaction, thread_id: str) -> tuple[int, Message] | None:
     """The thread's oldest message, with its number."""
     row = tx.one(sql.find_first_message, thread_id=thread_id)
-    return (row[0], _decode(row[1])) if row else None
+    return (row[0], decode(row[1])) if row else None
 
 
 def last(tx: Transaction, thread_id: str, before: int, limit: int) -> list[tuple[int, Message]]:
     """The thread's messages below a number, newest first, each with its own."""
     rows = tx.all(sql.list_last_messages, thread_id=thread_id, before=before, limit=limit)
-    return [(seq, _decode(body)) for seq, body in rows]
+    return [(seq, decode(body)) for seq, body in rows]
 
 
 def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
@@ -376,23 +431,50 @@ def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
     return any(message.role == "user" for _, message in last(tx, thread_id, BIGINT_MAX, within))
 
 
-def change(message: Message) -> Change:
-    """What stores a message's new state."""
-    changed = encode(message).decode()
-    return sql.update_message, {
-        "thread_id": message.thread_id,
-        "message_id": message.id,
-        "shape": SHAPE,
-        "body": changed,
-    }
+def save(tx: Transaction, message: Message, *, says_something_else: bool = True) -> None:
+    """Stores a held message's new state; search is told of a new text that is complete."""
+    place = {"thread_id": message.thread_id, "message_id": message.id}
+    changes: list[Change] = [(sql.update_message, {**place, "shape": SHAPE, "body": encode(message).decode()})]
+    if says_something_else and message.status != "in_progress":
+        changes.insert(0, (sql.queue_message, place))
+    tx.run_all(changes)
 
 
 def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
     """What stores the first messages of a new thread, in order."""
-    return [
-        (sql.insert_message, {"seq": seq, **_row(message, body)})
-        for seq, (message, body) in enumerate(messages, start=1)
-    ]
+    changes: list[Change] = []
+    for seq, (message, body) in enumerate(messages, start=1):
+        if seq == 1:
+            changes.append((sql.queue_added, whole(message.thread_id)))
+        changes.append((sql.insert_message, {"seq": seq, **columns(message, body)}))
+    return changes
+
+
+def whole(thread_id: str) -> dict[str, object]:
+    """All of a thread's messages, as search's queue names them."""
+    return {"thread_id": thread_id, "low": 0, "high": BIGINT_MAX}
+
+
+def locate_end(tx: Transaction, thread_id: str, message_id: str) -> int:
+    """The number of a message that is written to its end. Raises `NotFoundError`, `BadRequestError`."""
+    row = tx.one(sql.locate_message, thread_id=thread_id, message_id=message_id)
+    message = find(tx, thread_id, message_id)
+    if row is None or message is None:
+        raise NotFoundError.of("message", message_id)
+    if message.status == "in_progress":
+        raise BadRequestError(f"Message {message_id} is still being written.", param="up_to")
+    return int(row[0])
+
+
+def list_up_to(tx: Transaction, thread_id: str, low: int, high: int, limit: int) -> list[tuple[int, Message]]:
+    """The thread's messages above the number `low` and up to `high`, oldest first, each with its number."""
+    rows = tx.all(sql.list_messages_up_to, thread_id=thread_id, low=low, high=high, limit=limit)
+    return [(seq, decode(body)) for seq, body in rows]
+
+
+def insert_all(tx: Transaction, numbered: Iterable[tuple[int, Message]]) -> None:
+    """Stores messages of one or more threads that this unit holds, under the numbers given."""
+    tx.run_many(sql.insert_message, [{"seq": seq, **columns(message, encode(message))} for seq, message in numbered])
 
 
 def removal(thread_id: str) -> Change:
@@ -400,12 +482,18 @@ def removal(thread_id: str) -> Change:
     return sql.remove_all_messages, {"thread_id": thread_id}
 
 
+def remove_versions(tx: Transaction, thread_id: str) -> bool:
+    """Removes some of a deleted thread's earlier versions; gives whether all are gone."""
+    return tx.run(sql.remove_versions, thread_id=thread_id, limit=REMOVED_AT_ONCE) < REMOVED_AT_ONCE
+
+
 def remove_slice(tx: Transaction, thread_id: str) -> None:
     """Removes `REMOVED_AT_ONCE` messages of a deleted thread that has more."""
     tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE)
 
 
-def _row(message: Message, body: bytes) -> dict[str, object]:
+def columns(message: Message, body: bytes) -> dict[str, object]:
+    """The columns of a message, but for its number. `body` is the message, encoded."""
     return {
         "thread_id": message.thread_id,
         "message_id": message.id,
@@ -422,18 +510,50 @@ def _require_room(tx: Transaction, messages_max: int, thread_id: str) -> None:
         raise BadRequestError(f"Thread {thread_id} already has {row[0] - 1} messages, the most it can have.")
 
 
-def _require_thread(tx: Transaction, ctx: Context, thread_id: str) -> None:
+def require_thread(tx: Transaction, ctx: Context, thread_id: str) -> None:
+    """Raises `NotFoundError` unless the project has this thread."""
     if tx.one(sql.find_thread, thread_id=thread_id, project_id=ctx.project_id) is None:
         raise NotFoundError.of("thread", thread_id)
 
 
-def _content(params: MessageCreateParams, at: str, *, strict: bool) -> list[Part]:
-    if isinstance(params.content, str):
-        if not params.content:
+def _keep_version(tx: Transaction, message: Message, version_id: str, now: int) -> None:
+    """Stores what a held message says now, before it says something else."""
+    if message.status == "in_progress":
+        raise BadRequestError(f"Message {message.id} is still being written.", param="content")
+    row = tx.one(sql.find_last_version, thread_id=message.thread_id, message_id=message.id)
+    number, created_at = row or (0, message.created_at)
+    if number >= VERSIONS_MAX:
+        raise BadRequestError(f"Message {message.id} was edited {number} times, the most it can be.", param="content")
+    version = MessageVersion(
+        id=version_id,
+        created_at=created_at,
+        replaced_at=now,
+        thread_id=message.thread_id,
+        message_id=message.id,
+        content=message.content,
+    )
+    tx.run(sql.insert_version, seq=number + 1, **version_row(version))
+
+
+def version_row(version: MessageVersion) -> dict[str, object]:
+    """The columns of an earlier version, but for its number."""
+    return {
+        "thread_id": version.thread_id,
+        "message_id": version.message_id,
+        "version_id": version.id,
+        "replaced_at": version.replaced_at,
+        "shape": SHAPE,
+        "body": encode(version).decode(),
+    }
+
+
+def _content(content: str | list[PartParam], at: str, *, strict: bool) -> list[Part]:
+    if isinstance(content, str):
+        if not content:
             raise BadRequestError("Message content must be non-empty.", param=f"{at}content")
-        return [TextPart(Text(params.content))]
+        return [TextPart(Text(content))]
     parts: list[Part] = []
-    for index, part in enumerate(params.content):
+    for index, part in enumerate(content):
         where = f"{at}content[{index}]"
         match part:
             case TextParam(text=text):

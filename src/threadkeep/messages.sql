@@ -8,7 +8,8 @@ select deleted_seq, active_run_id from threads where thread_id = :thread_id and 
 for no key update
 
 -- Behind the last message, and behind any deleted one: a number is never used twice.
--- name: append_message
+-- name: append_message [sqlite]
+-- Differs on SQLite: search finds new messages by the number of their row, and need not be told.
 insert into messages (thread_id, seq, message_id, run_id, shape, body)
 values (:thread_id, 1 + (select max(ends.seq) from (
     select cast(:deleted_seq as bigint) as seq
@@ -16,6 +17,40 @@ values (:thread_id, 1 + (select max(ends.seq) from (
     select max(seq) from messages where thread_id = :thread_id and body is not null
 ) as ends), :message_id, :run_id, :shape, :body)
 returning seq
+
+-- name: append_message [postgres]
+with added as (
+    insert into messages (thread_id, seq, message_id, run_id, shape, body)
+    values (:thread_id, 1 + (select max(ends.seq) from (
+        select cast(:deleted_seq as bigint) as seq
+        union all
+        select max(seq) from messages where thread_id = :thread_id and body is not null
+    ) as ends), :message_id, :run_id, :shape, :body)
+    returning thread_id, seq
+), queued as (
+    insert into search_queue (thread_id, low, high) select thread_id, seq - 1, seq from added
+)
+select seq from added
+
+-- What search is to look at again.
+-- name: queue_range
+insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)
+
+-- name: queue_message
+insert into search_queue (thread_id, low, high)
+select thread_id, seq - 1, seq from messages where thread_id = :thread_id and message_id = :message_id
+
+-- New messages. Differs on SQLite: search finds them by itself.
+-- name: queue_added [postgres]
+insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)
+
+-- name: queue_removed [sqlite]
+-- Differs on SQLite: nobody can be about to make a document, so one that is not there need not be removed.
+insert into search_queue (thread_id, low, high)
+select :thread_id, :low, :high where exists (select 1 from search_documents where thread_id = :thread_id)
+
+-- name: queue_removed [postgres]
+insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)
 
 -- name: count_messages
 select count(*) from messages where thread_id = :thread_id and body is not null
@@ -54,6 +89,9 @@ update messages set body = null
 where thread_id = :thread_id and message_id = :message_id and body is not null
 returning seq
 
+-- name: delete_versions
+delete from message_versions where thread_id = :thread_id and message_id = :message_id
+
 -- name: remember_deleted_message
 update threads set deleted_seq = :seq where thread_id = :thread_id and deleted_seq < :seq
 
@@ -71,6 +109,27 @@ select message_id, body from messages
 where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
 order by seq {direction} limit :limit
 
+-- name: find_last_version
+select seq, replaced_at from message_versions
+where thread_id = :thread_id and message_id = :message_id order by seq desc limit 1
+
+-- name: insert_version
+insert into message_versions (thread_id, message_id, seq, version_id, replaced_at, shape, body)
+values (:thread_id, :message_id, :seq, :version_id, :replaced_at, :shape, :body)
+
+-- name: locate_version
+select seq from message_versions
+where thread_id = :thread_id and message_id = :message_id and version_id = :version_id
+
+-- name: list_versions
+select version_id, body from message_versions
+where thread_id = :thread_id and message_id = :message_id and seq > :low and seq < :high
+order by seq {direction} limit :limit
+
+-- name: list_messages_up_to
+select seq, body from messages
+where thread_id = :thread_id and seq > :low and seq <= :high and body is not null order by seq limit :limit
+
 -- name: list_last_messages
 select seq, body from messages
 where thread_id = :thread_id and seq < :before and body is not null order by seq desc limit :limit
@@ -78,6 +137,11 @@ where thread_id = :thread_id and seq < :before and body is not null order by seq
 -- What follows is about deleted messages too. Each half of a condition has an index of its own on SQLite.
 -- name: remove_all_messages
 delete from messages where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
+
+-- name: remove_versions
+delete from message_versions where thread_id = :thread_id and (message_id, seq) in (
+    select message_id, seq from message_versions where thread_id = :thread_id limit :limit
+)
 
 -- name: remove_messages
 delete from messages where thread_id = :thread_id and message_id in (

@@ -27,11 +27,13 @@ SHOWN_FROM_CHARACTERS = 12
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project; `name` is what people call it."""
+    """A project; `name` is what people call it. `retention_s` after `retention_anchor`, threads go; None for never."""
 
     project_id: str
     name: str
     created_at: int
+    retention_anchor: str | None = None
+    retention_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,11 @@ async def find(store: Store, name: str) -> Project:
 async def list_(store: Store) -> list[Project]:
     """All projects, oldest first."""
     return await store.read(lambda tx: [Project(*row) for row in tx.all(sql.list_projects)])
+
+
+async def set_retention(store: Store, project: Project, anchor: str | None, seconds: int | None) -> None:
+    """Sets how long the project's threads stay that say nothing of it themselves; None for ever."""
+    await store.run_all([(sql.set_retention, {"project_id": project.project_id, "anchor": anchor, "seconds": seconds})])
 
 
 async def create_key(store: Store, project: Project, name: str, now: int) -> tuple[str, str]:

@@ -3,10 +3,13 @@ insert into projects (project_id, name, created_at) values (:project_id, :name, 
 on conflict (name) do nothing
 
 -- name: find_project
-select project_id, name, created_at from projects where name = :name or project_id = :name
+select project_id, name, created_at, retention_anchor, retention_s from projects where name = :name or project_id = :name
 
 -- name: list_projects
-select project_id, name, created_at from projects order by created_at, name
+select project_id, name, created_at, retention_anchor, retention_s from projects order by created_at, name
+
+-- name: set_retention
+update projects set retention_anchor = :anchor, retention_s = :seconds where project_id = :project_id
 
 -- name: insert_key
 insert into api_keys (key_id, project_id, name, hash, hint, created_at)

@@ -31,6 +31,14 @@ class EventStream:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Download:
+    """The result of an operation whose answer is long: pieces of it as they come, each sent as it is."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WithHeaders:
     """A result, and headers for its answer."""
 

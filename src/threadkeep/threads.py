@@ -1,7 +1,7 @@
 """Threads: conversations, each a list of messages with metadata.
 
 Differs from OpenAI: threads can be listed, newest first, and filtered by metadata; a thread may be created under an id
-the client gives. `--strict` takes both back.
+the client gives, and may say how long it stays. `--strict` takes this back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from threadkeep import idempotency, ids, invalid, lifecycle, messages, metadata
 from threadkeep.context import Context
@@ -26,6 +26,7 @@ sql = queries.load("threads")
 
 SHAPE = 1
 STRICT_MESSAGES_MAX = 32
+EXPIRES_AFTER_S_MAX = 100 * 366 * 24 * 3600
 # How long a deleted thread's place in the list is remembered for cursors.
 REMEMBERED_S = 24 * 3600
 FORGOTTEN_AT_ONCE = 500
@@ -33,6 +34,13 @@ FORGOTTEN_AT_ONCE = 500
 REMOVED_AT_ONCE = 100
 FIRST_COUNT = 64
 LAST_COUNT = 4096
+
+
+class ExpiresAfter(Struct, kw_only=True):
+    """How long a thread stays: so many seconds from its creation, or from its newest message."""
+
+    anchor: Literal["created_at", "last_active_at"]
+    seconds: Annotated[int, Meta(ge=1, le=EXPIRES_AFTER_S_MAX)]
 
 
 class Thread(Struct, kw_only=True):
@@ -43,6 +51,8 @@ class Thread(Struct, kw_only=True):
     created_at: int
     metadata: dict[str, str]
     tool_resources: ToolResources
+    # Only in threads that have it.
+    expires_after: ExpiresAfter | UnsetType = UNSET
 
 
 class ThreadCreateParams(Struct, kw_only=True):
@@ -52,6 +62,7 @@ class ThreadCreateParams(Struct, kw_only=True):
     messages: list[MessageCreateParams] | None = None
     metadata: Metadata | None = None
     tool_resources: ToolResources | None = None
+    expires_after: Annotated[ExpiresAfter | None, Meta(extra={"lenient_only": True})] = None
 
 
 class ThreadUpdateParams(Struct, kw_only=True):
@@ -59,6 +70,8 @@ class ThreadUpdateParams(Struct, kw_only=True):
 
     metadata: MetadataPatch | None = None
     tool_resources: ToolResources | None = None
+    # Null leaves it to the project's rule again.
+    expires_after: Annotated[ExpiresAfter | UnsetType | None, Meta(extra={"lenient_only": True})] = UNSET
 
 
 class ThreadListParams(ListParams, kw_only=True, frozen=True):
@@ -75,8 +88,8 @@ class ThreadDeleted(Struct, kw_only=True):
     deleted: bool = True
 
 
-_decode = msgspec.json.Decoder(Thread).decode
-_encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Thread).decode
+encode = msgspec.json.Encoder().encode
 
 
 class NewThread(Struct):
@@ -123,24 +136,41 @@ def new(ctx: Context, params: ThreadCreateParams, at: str = "") -> NewThread:
     thread_id = _new_id(ctx, params, at)
     resources = params.tool_resources or ToolResources()
     resources.check(at)
-    thread = Thread(id=thread_id, created_at=ctx.now(), metadata=params.metadata or {}, tool_resources=resources)
-    body = _encode(thread)
-    row = {
-        "thread_id": thread_id,
-        "project_id": ctx.project_id,
-        "created_at": thread.created_at,
-        "shape": SHAPE,
-        "body": body.decode(),
-    }
+    thread = Thread(
+        id=thread_id,
+        created_at=ctx.now(),
+        metadata=params.metadata or {},
+        tool_resources=resources,
+        expires_after=params.expires_after or UNSET,
+    )
+    body = encode(thread)
     first_messages = _first_messages(ctx, thread, params.messages or [], at)
     return NewThread(
         thread,
         body,
-        (sql.insert_thread, row),
-        [*_metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)],
+        (sql.insert_thread, {"project_id": ctx.project_id, **columns(thread, body)}),
+        [*metadata_changes(ctx.project_id, thread, {}), *messages.first(first_messages)],
         len(first_messages),
         has_given_id=params.id is not None,
     )
+
+
+def columns(thread: Thread, body: bytes) -> dict[str, object]:
+    """The columns of a thread, but for its project. `body` is the thread, encoded."""
+    return {
+        "thread_id": thread.id,
+        "created_at": thread.created_at,
+        "shape": SHAPE,
+        "body": body.decode(),
+        "expires_at": _expires_at(thread),
+    }
+
+
+def _expires_at(thread: Thread) -> int | None:
+    """The first moment at which the thread may have to go; it may have been active since it was created."""
+    if isinstance(thread.expires_after, ExpiresAfter):
+        return min(thread.created_at + thread.expires_after.seconds, BIGINT_MAX)
+    return None
 
 
 async def retrieve(ctx: Context, thread_id: str) -> Stored:
@@ -181,7 +211,7 @@ async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
             return window.page(tx.all(query, **bounds))
         (key, value), *others = _rarest_first(tx, ctx.project_id, params.metadata)
         query = sql.list_threads_by_metadata_ascending if window.ascending else sql.list_threads_by_metadata_descending
-        return window.page(tx.all(query, key=key, value=value, others=_encode(others).decode(), **bounds))
+        return window.page(tx.all(query, key=key, value=value, others=encode(others).decode(), **bounds))
 
     return await ctx.store.read(unit)
 
@@ -195,14 +225,16 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
         row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)
         if row is None:
             raise NotFoundError.of("thread", thread_id)
-        thread = _decode(row[1])
+        thread = decode(row[1])
         before = thread.metadata
         thread.metadata = metadata.merge(before, params.metadata or {}, strict=ctx.settings.strict)
         if params.tool_resources:
             thread.tool_resources = thread.tool_resources.replaced_by(params.tool_resources)
-        body = _encode(thread)
-        changed = {"thread_id": thread_id, "shape": SHAPE, "body": body.decode()}
-        tx.run_all([(sql.update_thread, changed), *_metadata_changes(ctx.project_id, thread, before)])
+        if params.expires_after is not UNSET:
+            thread.expires_after = params.expires_after or UNSET
+        body = encode(thread)
+        changed = {"thread_id": thread_id, "shape": SHAPE, "body": body.decode(), "expires_at": _expires_at(thread)}
+        tx.run_all([(sql.update_thread, changed), *metadata_changes(ctx.project_id, thread, before)])
         return body
 
     return Stored(await ctx.store.write(unit))
@@ -233,7 +265,7 @@ async def _delete_busy(ctx: Context, thread_id: str, mark: dict[str, Any]) -> No
 
 async def needs_sweep(store: Store, now: int) -> bool:
     """Whether deleted threads left something behind."""
-    return await store.one(sql.find_sweepable, before=now - REMEMBERED_S) is not None
+    return await store.one(sql.find_sweepable, now=now, before=now - REMEMBERED_S) is not None
 
 
 async def sweep(store: Store, now: int) -> None:
@@ -244,13 +276,13 @@ async def sweep(store: Store, now: int) -> None:
     """
     after: str | None = ""
     while after is not None:
-        after = await store.write(partial(_remove_some, now - REMEMBERED_S, after))
+        after = await store.write(partial(_remove_some, now, after))
 
 
-def _remove_some(before: int, after: str, tx: Transaction) -> str | None:
+def _remove_some(now: int, after: str, tx: Transaction) -> str | None:
     """Removes deleted threads with ids behind `after`. Gives where to go on, None at the end."""
-    forgotten = tx.run(sql.forget_deleted_threads, before=before, limit=FORGOTTEN_AT_ONCE)
-    leftovers = tx.all(sql.list_leftovers, after=after, limit=REMOVED_AT_ONCE)
+    forgotten = tx.run(sql.forget_deleted_threads, before=now - REMEMBERED_S, limit=FORGOTTEN_AT_ONCE)
+    leftovers = tx.all(sql.list_leftovers, now=now, after=after, limit=REMOVED_AT_ONCE)
     room = messages.REMOVED_AT_ONCE
     for [thread_id] in leftovers:
         found = _remove(tx, thread_id)
@@ -266,7 +298,7 @@ def _remove_some(before: int, after: str, tx: Transaction) -> str | None:
 
 def finish_deletions(tx: Transaction) -> None:
     """Removes all that deleted threads left behind, in a database that nobody else uses."""
-    for [thread_id] in tx.all(sql.list_leftovers, after="", limit=BIGINT_MAX):
+    for [thread_id] in tx.all(sql.list_leftovers, now=BIGINT_MAX, after="", limit=BIGINT_MAX):
         while _remove(tx, thread_id) > messages.REMOVED_AT_ONCE:
             pass
 
@@ -279,20 +311,23 @@ def _remove(tx: Transaction, thread_id: str) -> int:
     row = tx.one(sql.take_leftover, thread_id=thread_id, counted_max=messages.REMOVED_AT_ONCE + 1)
     if row is None:
         return 0
-    project_id, created_at, deleted_at, body, has_runs, found = row
+    project_id, created_at, deleted_at, body, has_runs, has_versions, found = row
     if has_runs and not lifecycle.remove_slice(tx, thread_id, messages.REMOVED_AT_ONCE):
+        return messages.REMOVED_AT_ONCE + 1
+    if has_versions and not messages.remove_versions(tx, thread_id):
         return messages.REMOVED_AT_ONCE + 1
     if found > messages.REMOVED_AT_ONCE:
         messages.remove_slice(tx, thread_id)
         return int(found)
     idempotency.erase_thread(tx, thread_id)
-    thread = _decode(body)
+    thread = decode(body)
     gone, thread.metadata = thread.metadata, {}
     place = {"thread_id": thread_id, "project_id": project_id, "created_at": created_at, "deleted_at": deleted_at}
     tx.run_all(
         [
-            *_metadata_changes(project_id, thread, gone),
+            *metadata_changes(project_id, thread, gone),
             messages.removal(thread_id),
+            (messages.sql.queue_removed, messages.whole(thread_id)),
             (sql.remember_deleted_thread, place),
             (sql.remove_thread, {"thread_id": thread_id}),
         ]
@@ -320,7 +355,7 @@ def _first_messages(
     ]
 
 
-def _metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:
+def metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) -> list[Change]:
     """What brings the rows that filters look at from `before` to the thread's metadata."""
     place = {"project_id": project_id, "created_at": thread.created_at, "thread_id": thread.id}
     now = thread.metadata

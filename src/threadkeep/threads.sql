@@ -1,6 +1,6 @@
 -- name: insert_thread
-insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body)
-values (:thread_id, :project_id, :created_at, 0, :shape, :body)
+insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body, expires_at)
+values (:thread_id, :project_id, :created_at, 0, :shape, :body, :expires_at)
 on conflict (thread_id) do nothing
 
 -- name: retrieve_thread
@@ -16,20 +16,22 @@ select created_at, body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null for no key update
 
 -- name: update_thread
-update threads set shape = :shape, body = :body where thread_id = :thread_id
+update threads set shape = :shape, body = :body, expires_at = :expires_at where thread_id = :thread_id
 
 -- name: delete_thread
 update threads set deleted_at = :deleted_at
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null and active_run_id is null
 
+-- A thread that is being copied counts as deleted at a time to come, and is left alone until then (copies.sql).
 -- In the order of their ids: neighbours are removed together, and processes that do this at once meet in no deadlock.
 -- name: list_leftovers
-select thread_id from threads where deleted_at is not null and thread_id > :after order by thread_id limit :limit
+select thread_id from threads where deleted_at <= :now and thread_id > :after order by thread_id limit :limit
 
 -- Each half of the inner condition has an index of its own on SQLite.
 -- name: take_leftover [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id), (
+select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id),
+    exists (select 1 from message_versions where thread_id = :thread_id), (
     select count(*) from (
         select 1 from messages
         where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
@@ -39,7 +41,8 @@ select project_id, created_at, deleted_at, body, exists (select 1 from runs wher
 from threads where thread_id = :thread_id and deleted_at is not null
 
 -- name: take_leftover [postgres]
-select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id), (
+select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id),
+    exists (select 1 from message_versions where thread_id = :thread_id), (
     select count(*) from (select 1 from messages where thread_id = :thread_id limit :counted_max) as counted
 )
 from threads where thread_id = :thread_id and deleted_at is not null for no key update
@@ -54,7 +57,7 @@ on conflict (thread_id) do update
 set project_id = excluded.project_id, created_at = excluded.created_at, deleted_at = excluded.deleted_at
 
 -- name: find_sweepable
-select thread_id from (select thread_id from threads where deleted_at is not null limit 1) as leftover
+select thread_id from (select thread_id from threads where deleted_at <= :now limit 1) as leftover
 union all
 select thread_id from deleted_threads where deleted_at < :before
 limit 1

@@ -62,7 +62,7 @@ class OpenMessage:
             message.status = "completed"
             message.completed_at = ends_at
         if stored:
-            tx.run_all([messages.change(message)])
+            messages.save(tx, message)
         return message
 
 

@@ -30,6 +30,7 @@ LAYER_OF = {
     "server": TOP,
     "cli": TOP,
     "doctor": TOP,
+    "transfers": TOP,
     "testing": TOP,
     "__init__": TOP,
     "__main__": TOP,

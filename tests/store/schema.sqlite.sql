@@ -20,9 +20,13 @@ where status in ('queued', 'in_progress', 'requires_action', 'cancelling');
 
 CREATE INDEX runs_waiting on runs (thread_id, seq) where status = 'queued' and wake_at is null;
 
+CREATE INDEX search_queue_by_thread on search_queue (thread_id, low);
+
 CREATE INDEX threads_by_time on threads (project_id, created_at, thread_id);
 
 CREATE INDEX threads_deleted on threads (thread_id) where deleted_at is not null;
+
+CREATE INDEX threads_expiring on threads (expires_at) where expires_at is not null and deleted_at is null;
 
 CREATE INDEX usage_by_day on usage (day);
 
@@ -33,6 +37,12 @@ CREATE INDEX webhook_deliveries_due on webhook_deliveries (webhook_id, next_at) 
 CREATE INDEX webhook_deliveries_over on webhook_deliveries (created_ms) where status <> 'pending';
 
 CREATE INDEX webhooks_by_project on webhooks (project_id, created_at, webhook_id);
+
+CREATE TABLE 'search_words_config'(k PRIMARY KEY, v) WITHOUT ROWID;
+
+CREATE TABLE 'search_words_data'(id INTEGER PRIMARY KEY, block BLOB);
+
+CREATE TABLE 'search_words_idx'(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID;
 
 CREATE TABLE api_keys (
     key_id text primary key,
@@ -86,6 +96,17 @@ CREATE TABLE limits (
     tokens_per_day bigint
 );
 
+CREATE TABLE message_versions (
+    thread_id text not null,
+    message_id text not null,
+    seq bigint not null,
+    version_id text not null,
+    replaced_at bigint not null,
+    shape bigint not null,
+    body text not null,
+    primary key (thread_id, message_id, seq)
+) without rowid;
+
 CREATE TABLE messages (
     thread_id text not null,
     seq bigint not null,
@@ -105,7 +126,7 @@ CREATE TABLE projects (
     project_id text primary key,
     name text not null unique,
     created_at bigint not null
-);
+, retention_anchor text, retention_s bigint);
 
 CREATE TABLE revisions (
     subject text primary key,
@@ -148,6 +169,19 @@ CREATE TABLE runs (
     primary key (thread_id, run_id)
 );
 
+CREATE TABLE search_documents (
+    position integer primary key,
+    thread_id text not null,
+    seq bigint not null,
+    words text not null
+);
+
+CREATE TABLE search_queue (
+    thread_id text not null,
+    low bigint not null,
+    high bigint not null
+);
+
 CREATE TABLE thread_metadata (
     project_id text not null,
     key text not null,
@@ -165,7 +199,7 @@ CREATE TABLE threads (
     deleted_seq bigint not null,
     shape bigint not null,
     body text not null
-, active_run_id text) without rowid;
+, active_run_id text, expires_at bigint) without rowid;
 
 CREATE TABLE usage (
     project_id text not null,
@@ -212,3 +246,9 @@ CREATE UNIQUE INDEX messages_by_id on messages (message_id, thread_id);
 CREATE UNIQUE INDEX messages_by_seq on messages (thread_id, seq) where body is not null;
 
 CREATE UNIQUE INDEX runs_by_seq on runs (thread_id, seq);
+
+CREATE UNIQUE INDEX search_documents_by_seq on search_documents (thread_id, seq);
+
+CREATE VIRTUAL TABLE search_words using fts5(
+    words, content='search_documents', content_rowid='position', columnsize=0, detail=none, tokenize='ascii'
+);

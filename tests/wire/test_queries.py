@@ -5,14 +5,14 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from threadkeep import testing
+from threadkeep import search, testing
 
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
 ASSISTANT = {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]}
 MESSAGE = {"role": "user", "content": "How does AI work?"}
 
 # What runs beside the requests, a few times a second.
-BESIDE = ("leftover", "revisions", "wake_at <= ")
+BESIDE = ("leftover", "revisions", "wake_at <= ", "expires_at <=")
 # Without the transaction's own: begin and commit once a group.
 REQUESTS = [
     ("POST", "/threads", THREAD, ["insert into threads", *["insert into thread_metadata"] * 2]),
@@ -30,7 +30,14 @@ REQUESTS = [
         "DELETE",
         "/threads/{thread}/messages/{message}",
         None,
-        ["select deleted_seq", "update messages", "update threads", "update idempotency_keys"],
+        [
+            "select deleted_seq",
+            "update messages",
+            "delete from message_versions",
+            "insert into search_queue",
+            "update threads",
+            "update idempotency_keys",
+        ],
     ),
     ("POST", "/assistants", ASSISTANT, ["select project_id from projects", "insert into assistants"]),
     ("GET", "/assistants", None, ["select assistant_id, body from assistants"]),
@@ -41,8 +48,9 @@ REQUESTS = [
 
 
 @pytest.fixture
-def statements(servers, model):
+def statements(servers, model, monkeypatch):
     """Notes the statements of a server that nobody else uses: `statements(request)`."""
+    monkeypatch.setattr(search, "LOOK_EVERY_S", 3600)
     # A setting of its own gives it a server of its own.
     server = servers("sqlite", keep_alive_s=71.0, upstream_url=model.base_url)
     store = server.app.store

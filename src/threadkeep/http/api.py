@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
 import msgspec
 
+from threadkeep.context import Context
 from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError, NotFoundError
 from threadkeep.http import cors, dialect, streams
 from threadkeep.http.auth import Authenticator
@@ -25,7 +26,7 @@ from threadkeep.http.sink import Sink
 from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
-from threadkeep.streaming import EventStream
+from threadkeep.streaming import Download, EventStream
 from threadkeep.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,16 @@ class Api:
         request.project_id = ctx.project_id
         if ctx.quota is not None:
             await ctx.quota.spend_request()
+        if endpoint.route.takes_stream:
+            request.is_endless = True
+            answer = await endpoint.take_in(ctx, request.query_string, _pieces(request))
+        else:
+            answer = await self._call(ctx, endpoint, path_ids, request)
+        if ctx.quota is not None:
+            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *ctx.quota.headers()))
+        return answer
+
+    async def _call(self, ctx: Context, endpoint: Endpoint, path_ids: list[str], request: Request) -> Answer:
         v1 = endpoint.route.beta and dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)
         body = b"" if request.method in _NO_BODY_METHODS else await self._bodies.read(request)
         try:
@@ -111,9 +122,9 @@ class Api:
             self._bodies.release(body)
         if isinstance(result, EventStream):
             heartbeat_s = self._settings.stream_heartbeat_s
-            result = streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
-        if ctx.quota is not None:
-            result = msgspec.structs.replace(result, headers=(*result.headers, *ctx.quota.headers()))
+            return streams.answer(result, request_id=request.request_id, heartbeat_s=heartbeat_s)
+        if isinstance(result, Download):
+            return streams.download(result, request_id=request.request_id)
         return result
 
     async def _stream(self, request: Request, send: Stream, sink: Sink) -> None:
@@ -156,6 +167,11 @@ class Api:
                 client,
             )
         )
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    while piece := await request.receive():
+        yield piece
 
 
 def not_found(method: str, path: str) -> NotFoundError:

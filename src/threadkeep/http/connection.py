@@ -236,6 +236,8 @@ class Connection(asyncio.Protocol):
         self._loose_bytes = 0
         if self._arriving:
             self._arriving.add(piece)
+            if self._arriving.is_endless:
+                self._due = ("", 0)
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -404,6 +406,10 @@ class Connection(asyncio.Protocol):
             return
         if request.headers.pop(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.is_endless and request is self._arriving:
+            # The time it took to store what came before is not the client's.
+            self._due = ("", 0)
+            self._set_deadline()
         self._read_if_there_is_room()
 
     def _read_if_there_is_room(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
@@ -18,10 +18,10 @@ from threadkeep.http import dialect, query, validation
 from threadkeep.http.exchange import Answer, Header
 from threadkeep.idempotency import AnsweredBeforeError, KeyedRequest
 from threadkeep.pages import Stored
-from threadkeep.streaming import EventStream, WithHeaders
+from threadkeep.streaming import Download, EventStream, WithHeaders
 
 OK = 200
-_NOT_PLAIN = (EventStream, WithHeaders)
+_NOT_PLAIN = (Download, EventStream, WithHeaders)
 _encode = msgspec.json.Encoder().encode
 _KEY = idempotency.HEADER.lower().encode()
 # Tells a client that this is the answer to an earlier request.
@@ -48,6 +48,7 @@ class Route:
     operation: Callable[..., Awaitable[Any]]
     summary: str
     _: KW_ONLY
+    # None for what is downloaded.
     result: Any
     body: Any = None
     query: Any = None
@@ -56,6 +57,8 @@ class Route:
     streams: bool = False
     # Whether an `Idempotency-Key` keeps it from being done twice: its unit of work takes the key and keeps the answer.
     takes_key: bool = False
+    # Whether it takes the pieces of its body as they come, however many, as its last argument.
+    takes_stream: bool = False
     # Whether the original asked for its beta header.
     beta: bool = True
     # Not part of the original's API.
@@ -95,7 +98,7 @@ class Endpoint:
         body: bytes,
         *,
         v1: bool,
-    ) -> Answer | EventStream:
+    ) -> Answer | EventStream | Download:
         """Runs the operation for one request; gives what to send. Raises `APIError`."""
         arguments: list[Any] = [ctx]
         if len(body) > DECODED_ON_LOOP_BYTES_MAX:
@@ -118,11 +121,16 @@ class Endpoint:
             result = await self._operation(*arguments)
         answer_headers: tuple[Header, ...] = ()
         if isinstance(result, _NOT_PLAIN):
-            if isinstance(result, EventStream):
+            if isinstance(result, (Download, EventStream)):
                 return result
             result, answer_headers = result.result, result.headers
         payload = _encode(result)
         return Answer(OK, dialect.answer_to_v1(payload) if v1 else payload, answer_headers)
+
+    async def take_in(self, ctx: Context, query_string: bytes, pieces: AsyncIterator[bytes]) -> Answer:
+        """Runs an operation that takes its body piece by piece. Raises `APIError`."""
+        params = self._params(query_string, b"", v1=False)
+        return Answer(OK, _encode(await self._operation(ctx, params, pieces)))
 
     async def _keyed(self, key: bytes, path_ids: Sequence[str], body: bytes, *, v1: bool) -> KeyedRequest:
         keyed = partial(idempotency.keyed, key, [self.name, "v1" if v1 else "v2", *path_ids], body)

@@ -61,6 +61,8 @@ class Request(Struct, kw_only=True, eq=False):
     route: str = "-"
     project_id: str = ""
     body_is_complete: bool = False
+    # Whether its body may take as long as it likes, as long as it goes on coming.
+    is_endless: bool = False
     bytes_waiting: int = 0
     pieces: list[bytes] = []
     waiting: asyncio.Future[None] | None = None

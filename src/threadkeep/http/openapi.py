@@ -79,7 +79,7 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
             *_header_parameters(route),
         ],
         "responses": {
-            "200": {"description": "OK", "content": {**_json(schema_of[route.result]), **_events(route)}},
+            "200": {"description": "OK", "content": _answers(route, schema_of)},
             **{
                 status: {"description": text, "content": _json({"$ref": REFERENCE.format(name="Error")})}
                 for status, text in ERROR_STATUSES.items()
@@ -89,7 +89,17 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
     if route.body:
         required = bool(components[route.body.__name__].get("required"))
         operation["requestBody"] = {"required": required, "content": _json(schema_of[route.body])}
+    if route.takes_stream:
+        operation["requestBody"] = {"required": True, "content": _LINES}
     return operation
+
+
+# One JSON object a line.
+_LINES = {"application/x-ndjson": {"schema": {"type": "string"}}}
+
+
+def _answers(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    return {**_json(schema_of[route.result]), **_events(route)} if route.result else _LINES
 
 
 def _json(schema: Any) -> dict[str, Any]:

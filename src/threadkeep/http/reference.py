@@ -66,14 +66,13 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         _row(*shown_parameter(parameter), required=parameter["required"]) for parameter in operation["parameters"]
     )
     body = operation.get("requestBody")
-    fields = _fields(document, body["content"]["application/json"]["schema"]) if body else ""
-    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    fields = _fields(document, schema) if body and (schema := json_schema(body)) else ""
     return (
         f"<details id='{escape(operation['operationId'])}'><summary><code><span class=method>{method}</span>"
         f"{escape(path)}</code> <span class=muted>{escape(operation['summary'])}</span>{ours}</summary><div>"
         f"<p>{_prose(operation['description'])}</p>"
         + (f"<table><tr><th>Parameter<th>In<th>Type</tr>{parameters}{fields}</table>" if parameters or fields else "")
-        + f"<p>Answers {type_in_words(answer)}.</p>"
+        + f"<p>Answers {answer_in_words(operation)}.</p>"
         f"<pre>{escape(curl)}</pre></div></details>"
     )
 
@@ -155,12 +154,26 @@ def _limits(schema: dict[str, Any]) -> str:
     return f" <span class=muted>({', '.join(limits)})</span>" if limits else ""
 
 
+def json_schema(described: dict[str, Any]) -> dict[str, Any] | None:
+    """What JSON a body has; None for lines of JSON."""
+    content = described["content"].get("application/json")
+    return content["schema"] if content else None
+
+
+def answer_in_words(operation: dict[str, Any]) -> str:
+    """What an operation gives."""
+    schema = json_schema(operation["responses"]["200"])
+    return type_in_words(schema) if schema else "lines of JSON"
+
+
 def _curl(method: str, url: str, operation: dict[str, Any]) -> str:
     verb = "" if method in {"GET", "POST"} else f" -X {method}"
     filters = [p for p in operation["parameters"] if p.get("style") == "deepObject"]
     query = f"?{filters[0]['name']}[user]=me" if filters else ""
     lines = [f'curl{" -g" if query else ""}{verb} "{url}{query}"', '  -H "Authorization: Bearer $THREADKEEP_KEY"']
-    if "requestBody" in operation:
+    if "requestBody" in operation and not json_schema(operation["requestBody"]):
+        lines.append("  -T export.jsonl")
+    elif "requestBody" in operation:
         body = _SMALL_BODIES.get(url.rpartition("/")[2], '{"metadata": {"user": "me"}}')
         lines.append(f"  -H \"Content-Type: application/json\" -d '{body}'")
     return " \\\n".join(lines)

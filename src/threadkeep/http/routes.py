@@ -6,12 +6,34 @@ finds the route.
 
 from __future__ import annotations
 
-from threadkeep import assistants, messages, models, references, run_steps, runs, threads, webhooks
+from threadkeep import (
+    assistants,
+    copies,
+    exports,
+    imports,
+    messages,
+    models,
+    references,
+    run_steps,
+    runs,
+    search,
+    threads,
+    webhooks,
+)
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
+from threadkeep.copies import ThreadCopyParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
+from threadkeep.imports import ImportParams, Report
 from threadkeep.lifecycle import Run
-from threadkeep.messages import Message, MessageAddParams, MessageDeleted, MessageListParams, MessageUpdateParams
+from threadkeep.messages import (
+    Message,
+    MessageAddParams,
+    MessageDeleted,
+    MessageListParams,
+    MessageUpdateParams,
+    MessageVersion,
+)
 from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
 from threadkeep.run_steps import RunStep, RunStepListParams, RunStepRetrieveParams
@@ -22,6 +44,7 @@ from threadkeep.runs import (
     ThreadAndRunCreateParams,
     ToolOutputsParams,
 )
+from threadkeep.search import SearchParams, SearchResult
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 from threadkeep.webhooks import Webhook, WebhookCreateParams, WebhookDeleted, WebhookDelivery
 
@@ -34,6 +57,7 @@ STEPS = f"{RUN}/steps"
 OUTPUTS = f"{RUN}/submit_tool_outputs"
 WITH_THREAD = "/threads/runs"
 WEBHOOK = "/webhooks/{webhook_id}"
+SEARCH = "/threads/search"
 # Who follows a stream names the last event it has seen; the SDKs' polling helpers say that they are at work.
 FOLLOWS = ("last-event-id", "x-stainless-poll-helper")
 
@@ -55,14 +79,34 @@ ROUTES = (
     Route("GET", "/models/{model}", models.retrieve, "Retrieve model", result=Model, beta=False),
     Route("POST", "/threads", threads.create, "Create thread", body=ThreadCreateParams, result=Thread, takes_key=True),
     Route("GET", "/threads", threads.list_, "List threads", query=ThreadListParams, result=Page[Thread], ours=True),
+    Route("GET", SEARCH, search.find, "Search messages", query=SearchParams, result=Page[SearchResult], ours=True),
     Route("GET", "/threads/{thread_id}", threads.retrieve, "Retrieve thread", result=Thread),
     Route("POST", "/threads/{thread_id}", threads.update, "Modify thread", body=ThreadUpdateParams, result=Thread),
     Route("DELETE", "/threads/{thread_id}", threads.delete, "Delete thread", result=ThreadDeleted),
+    Route(
+        "POST",
+        "/threads/{thread_id}/copy",
+        copies.create,
+        "Copy thread",
+        body=ThreadCopyParams,
+        result=Thread,
+        takes_key=True,
+        ours=True,
+    ),
     Route("POST", MESSAGES, messages.create, "Create message", body=MessageAddParams, result=Message, takes_key=True),
     Route("GET", MESSAGES, messages.list_, "List messages", query=MessageListParams, result=Page[Message]),
     Route("GET", MESSAGE, messages.retrieve, "Retrieve message", result=Message),
     Route("POST", MESSAGE, messages.update, "Modify message", body=MessageUpdateParams, result=Message),
     Route("DELETE", MESSAGE, messages.delete, "Delete message", result=MessageDeleted),
+    Route(
+        "GET",
+        f"{MESSAGE}/versions",
+        messages.list_versions,
+        "List message versions",
+        query=ListParams,
+        result=Page[MessageVersion],
+        ours=True,
+    ),
     Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True, takes_key=True),
     Route(
         "POST",
@@ -89,6 +133,18 @@ ROUTES = (
         result=Run,
         streams=True,
         takes_key=True,
+    ),
+    Route("GET", "/export", exports.create, "Export", result=None, beta=False, ours=True),
+    Route(
+        "POST",
+        "/import",
+        imports.create,
+        "Import",
+        query=ImportParams,
+        result=Report,
+        takes_stream=True,
+        beta=False,
+        ours=True,
     ),
     Route("GET", STEPS, run_steps.list_, "List run steps", query=RunStepListParams, result=Page[RunStep]),
     Route(
@@ -136,7 +192,7 @@ ROUTES = (
 
 VERSION_PREFIX = "/v1"
 # Its second part must not be taken for an id.
-LITERAL = (WITH_THREAD.split("/")[1:],)
+LITERAL = (WITH_THREAD.split("/")[1:], SEARCH.split("/")[1:])
 NOT_THERE_YET = {"files", "vector_stores", "uploads"}
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from threadkeep.errors import APIError, InternalServerError
 from threadkeep.http.exchange import Answer
 from threadkeep.http.sink import Sink
-from threadkeep.streaming import EventStream, Frames
+from threadkeep.streaming import Download, EventStream, Frames
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,24 @@ def answer(events: EventStream, *, request_id: str, heartbeat_s: float) -> Answe
         CONTENT_TYPE,
         stream=partial(_send, events.frames, request_id, heartbeat_s),
     )
+
+
+def download(result: Download, *, request_id: str) -> Answer:
+    """The answer that sends a long result. After a fault the connection breaks: half of it must not look whole."""
+    return Answer(OK, b"", (), result.content_type, stream=partial(_send_pieces, result.pieces, request_id))
+
+
+async def _send_pieces(pieces: AsyncIterator[bytes], request_id: str, sink: Sink) -> None:
+    try:
+        async for piece in pieces:
+            if not sink.is_open:
+                return
+            sink.write(piece)
+            if sink.is_full:
+                await sink.room()
+    except Exception:
+        log.exception("%s failed while its answer was sent", request_id)
+        raise
 
 
 async def _send(frames: Frames, request_id: str, heartbeat_s: float, sink: Sink) -> None:

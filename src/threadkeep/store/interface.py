@@ -40,6 +40,9 @@ class Transaction(Protocol):
         Gives the number of rows that the last one touched.
         """
 
+    def run_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Runs one change for each of `rows`; none may need to see what another did."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -67,6 +70,9 @@ class Store(Protocol):
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:
         """Runs `unit` on one consistent snapshot."""
+
+    async def read_aside(self, unit: Callable[[Transaction], T]) -> T:
+        """`read` for what is known to take long: nobody else waits for it."""
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         """Runs `unit` and returns once its changes are on disk.

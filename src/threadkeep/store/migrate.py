@@ -31,6 +31,9 @@ THREAD_FAMILY = (
     "runs",
     "run_steps",
     "run_events",
+    "message_versions",
+    "search_documents",
+    "search_queue",
 )
 # Small or of no one thread: a copy on every machine.
 SHARED_TABLES = (

@@ -103,6 +103,13 @@ class PostgresTransaction:
             touched = _touched(_wait(self._connection.execute(sql, *arguments)))
         return touched
 
+    def run_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not query.postgres:
+            return
+        sql, names = _positional(query)
+        arguments = [[row[name] for name in names] for row in rows]
+        _wait(self._connection.executemany(sql, arguments))
+
 
 class PostgresStore:
     """`Store` on a PostgreSQL database, shared with any number of other processes."""
@@ -152,6 +159,9 @@ class PostgresStore:
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:
         return await self._run(lambda: self._in_transaction(unit, self._begin_read))
+
+    async def read_aside(self, unit: Callable[[Transaction], T]) -> T:
+        return await self.read(unit)
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         return await self._write(lambda: self._in_transaction(unit, self._begin_write))

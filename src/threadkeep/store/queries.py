@@ -20,11 +20,11 @@ _HEADER = re.compile(r"^-- name: (?P<name>\w+)(?: \[(?P<dialect>\w+)\])?$", re.M
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query under its name, with its text for each database."""
+    """One query under its name, with its text for each database; none where a change is not needed there."""
 
     name: str
-    sqlite: str
-    postgres: str
+    sqlite: str = ""
+    postgres: str = ""
 
 
 class Queries:

@@ -135,6 +135,9 @@ class SqliteStore:
         except STORAGE_ERRORS as error:
             raise unavailable(error) from error
 
+    async def read_aside(self, unit: Callable[[Transaction], T]) -> T:
+        return await self._long_readers.run(unit)
+
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         return await self._enqueue(unit, is_patient=False)
 

@@ -67,8 +67,13 @@ class SqliteTransaction:
 
     def run_all(self, changes: Sequence[Change]) -> int:
         for query, parameters in changes:
-            self._execute(query.sqlite, parameters)
+            if query.sqlite:
+                self._execute(query.sqlite, parameters)
         return self._connection.changes()
+
+    def run_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        if query.sqlite:
+            self._cursor.executemany(query.sqlite, rows)
 
     def control(self, statement: str) -> None:
         """Runs a statement of the transaction itself, such as `begin`."""

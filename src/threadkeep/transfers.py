@@ -1,0 +1,151 @@
+"""Exports and imports at the command line: files, folders and pipes, and how far they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Self, TypeAlias
+
+from threadkeep import exports
+from threadkeep.context import Context
+from threadkeep.errors import StartupError
+from threadkeep.imports import Importer, Report
+from threadkeep.store.interface import Store
+
+Counts: TypeAlias = Counter[str]
+
+PIPE = "-"
+PIECE_BYTES = 256 * 1024
+SHOWN_EVERY_S = 0.2
+PROBLEMS_SHOWN = 20
+_PLURALS = {"run_step": "run steps", "message_version": "earlier versions"}
+
+
+async def write(store: Store, project_id: str, file: str) -> Counts:
+    """Writes a project's export to a new file or to standard output; gives how many objects it has. A file that is not
+    complete does not stay.
+    """
+    counts: Counts = Counter()
+    path = None if file == PIPE else Path(file)
+    try:
+        with _opened_new(path) as out, _Progress() as progress:
+            async for piece in exports.lines(store, project_id, counts):
+                out.write(piece)
+                progress.show(lambda: spell(counts))
+            out.flush()
+            if path:
+                os.fsync(out.fileno())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StartupError(f"Cannot write {file}: {error.strerror}.") from None
+    return counts
+
+
+async def read(ctx: Context, file: str, *, dry_run: bool) -> Report:
+    """Takes in a file, all files of another exporter's folder, or standard input."""
+    importer = Importer(ctx, dry_run=dry_run)
+    sources = list(_sources(file))
+    try:
+        with _Progress() as progress:
+            for path in sources:
+                name = str(path.relative_to(file)) if path and len(sources) > 1 else ""
+                await _take(importer, path, name, progress)
+            return await importer.finish()
+    finally:
+        await importer.rest()
+
+
+async def _take(importer: Importer, path: Path | None, name: str, progress: _Progress) -> None:
+    try:
+        with path.open("rb") if path else os.fdopen(os.dup(sys.stdin.fileno()), "rb") as source:
+            await importer.take(_pieces(source, progress, importer.report), name)
+    except OSError as error:
+        raise StartupError(f"Cannot read {path or 'standard input'}: {error.strerror}.") from None
+
+
+def spell(counts: dict[str, int]) -> str:
+    """Such as `3 threads, 1 message`."""
+    return ", ".join(
+        f"{count} {kind.replace('_', ' ') if count == 1 else _PLURALS.get(kind, kind + 's')}"
+        for kind, count in counts.items()
+        if count
+    )
+
+
+def told(report: Report) -> Iterator[str]:
+    """The report for people."""
+    yield f"{'would take in' if report.dry_run else 'took in'} {spell(report.created) or 'nothing'}"
+    if known := spell(report.known):
+        yield f"already there: {known}"
+    for problem in report.problems[:PROBLEMS_SHOWN]:
+        what = " ".join(filter(None, (problem.kind, problem.id)))
+        yield f"{problem.where}: {what}{': ' if what else ''}{problem.problem}"
+    if report.refused > PROBLEMS_SHOWN:
+        yield f"... and {report.refused - PROBLEMS_SHOWN} more; --json shows the first thousand"
+
+
+@contextmanager
+def _opened_new(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    partial = path.with_name(path.name + ".partial")
+    if path.exists():
+        raise StartupError(f"{path} exists already.", "Give a new name.")
+    try:
+        # What was said is nobody else's business.
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            yield out
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sources(file: str) -> Iterator[Path | None]:
+    """The files to read, parents first; None is standard input."""
+    path = Path(file)
+    if file == PIPE:
+        yield None
+    elif path.is_dir():
+        found = [path / "assistants.json", *sorted((path / "threads").glob("*.json"))]
+        existing = [one for one in found if one.is_file()]
+        if not existing:
+            raise StartupError(f"{path} has neither assistants.json nor threads/*.json.", "Name the file itself.")
+        yield from existing
+    elif path.is_file():
+        yield path
+    else:
+        raise StartupError(f"There is no file at {path}.")
+
+
+async def _pieces(source: BinaryIO, progress: _Progress, report: Report) -> AsyncIterator[bytes]:
+    while piece := source.read(PIECE_BYTES):
+        yield piece
+        progress.show(lambda: spell(report.created) or spell(report.known))
+
+
+class _Progress:
+    """A line on a terminal that says how far it is; nothing where nobody looks."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def show(self, text: Callable[[], str]) -> None:
+        """Shows it, a few times a second."""
+        if self._is_shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + SHOWN_EVERY_S
+            print(f"\r\x1b[K{text()}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,356 @@
+"""Exports and imports, over HTTP and at the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import httpx2
+import openai
+import pytest
+
+from threadkeep import exports, imports, testing
+
+HEADER = {"format": exports.FORMAT, "version": exports.VERSION}
+
+
+def export(client):
+    answer = client.get("/export", cast_to=httpx2.Response)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def take_in(client, *lines, text=None, **query):
+    if text is None:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+    url = f"{client.base_url}import"
+    headers = {"Authorization": f"Bearer {client.api_key}"}
+    answer = httpx2.post(url, content=text.encode(), params=query, headers=headers, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def problems(report):
+    return [(problem["where"], problem["problem"]) for problem in report["problems"]]
+
+
+@pytest.fixture
+def server(servers, database):
+    """A server of which each test may empty the database: ids that are taken in are those of other tests too."""
+    return servers(database, keep_alive_s=72.0)
+
+
+def test_an_export_has_all_that_is_there_and_counts_it(client):
+    assistant = client.beta.assistants.create(model="m", name="Ann")
+    thread = client.beta.threads.create(metadata={"a": "b"}, messages=[{"role": "user", "content": "x"}] * 3)
+    message = client.beta.threads.messages.list(thread.id, order="asc").data[0]
+    client.beta.threads.messages.update(message.id, thread_id=thread.id, extra_body={"content": "y"})
+    client.beta.threads.delete(client.beta.threads.create().id)
+    lines = export(client)
+    assert lines[0] == HEADER
+    assert [line["kind"] for line in lines[1:]] == [
+        *("assistant", "thread", "message", "message", "message", "message_version", "end")
+    ]
+    assert lines[1]["object"] == assistant.to_dict()
+    assert lines[2]["object"] == thread.to_dict()
+    assert lines[-1]["object"] == {"assistant": 1, "thread": 1, "message": 3, "message_version": 1}
+
+
+def test_what_is_taken_in_is_what_was_exported(servers, database, new_client):
+    with testing.model() as model:
+        client = new_client(servers(database, upstream_url=model.base_url))
+        assistant = client.beta.assistants.create(model="scripted")
+        thread = client.beta.threads.create(
+            messages=[{"role": "user", "content": "hello"}], extra_body={"expires_after": RULE}
+        )
+        client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+        client.beta.threads.create(metadata={"user": "ann"})
+        exported = export(client)
+    other = new_client(servers(OTHER[database], keep_alive_s=72.0))
+    report = take_in(other, *exported, dry_run=True)
+    assert (report["dry_run"], report["refused"]) == (True, 0)
+    assert export(other) == [HEADER, {"kind": "end", "object": {}}]
+    counts = report["created"]
+    report = take_in(other, *exported)
+    assert report["created"] == counts == exported[-1]["object"]
+    assert export(other) == exported
+    again = take_in(other, *exported)
+    assert (again["created"], again["known"], again["refused"]) == ({}, counts, 0)
+    assert export(other) == exported
+    run = other.beta.threads.runs.list(thread.id).data[0]
+    steps = other.beta.threads.runs.steps.list(run.id, thread_id=thread.id).data
+    assert [step.type for step in steps] == ["message_creation"]
+    found = other.get("/threads", cast_to=object, options={"params": {"metadata[user]": "ann"}})
+    assert len(found["data"]) == 1
+    other.beta.threads.messages.create(thread.id, role="user", content="it goes on")
+    for one in other.get("/threads", cast_to=object)["data"]:
+        other.beta.threads.delete(one["id"])
+
+
+RULE = {"anchor": "last_active_at", "seconds": 10**9}
+OTHER = {"sqlite": "postgres", "postgres": "sqlite"}
+
+
+def thread_line(thread_id="thread_{}", **fields):
+    thread = {"id": thread_id, "object": "thread", "created_at": 1, "metadata": {}, "tool_resources": {}}
+    return {"kind": "thread", "object": thread | fields}
+
+
+def message(thread_id, message_id, text="x", **fields):
+    content = [{"type": "text", "text": {"value": text, "annotations": []}}]
+    return {
+        "id": message_id,
+        "object": "thread.message",
+        "created_at": 5,
+        "thread_id": thread_id,
+        "role": "user",
+        "content": content,
+    } | fields
+
+
+def new_id(client, name):
+    """An id that no other test has: ids are unique on the whole server."""
+    return f"{name}_{client.api_key[-8:]}"
+
+
+def texts(client, thread_id):
+    page = client.beta.threads.messages.list(thread_id, order="asc", limit=100)
+    return [one.content[0].text.value for one in page]
+
+
+def test_each_line_that_cannot_be_taken_in_is_told_with_the_reason(client):
+    thread_id = new_id(client, "thread")
+    report = take_in(
+        client,
+        HEADER,
+        thread_line(thread_id),
+        {"kind": "message", "object": message(thread_id, "msg_1")},
+        {"kind": "message", "object": message("thread_none", "msg_2")},
+        {"kind": "message", "object": message(thread_id, "msg_3", role="system")},
+        {"kind": "message", "object": message(thread_id, "no_message")},
+        {"kind": "message", "object": message(thread_id, "msg_4", text="nul \0")},
+        {"kind": "message", "object": message(thread_id, "msg_5", created_at=-1)},
+        {"kind": "run_step", "object": {"id": "step_1"}},
+        {"kind": "file", "object": {"id": "file-1"}},
+        {"kind": "thread", "object": 5},
+        {"kind": "end", "object": {}},
+    )
+    assert report["created"] == {"thread": 1, "message": 1}
+    told = dict(problems(report))
+    assert report["refused"] == len(told) == 8
+    assert told["line 4"] == "there is no thread thread_none"
+    assert "system" in told["line 5"]
+    assert "'msg'" in told["line 6"]
+    assert "U+0000" in told["line 7"]
+    assert told["line 8"] == "a time is out of range"
+    assert told["line 10"] == "objects of the kind 'file' are not taken in"
+
+
+def test_an_export_without_its_end_is_told(client):
+    report = take_in(client, HEADER, thread_line(new_id(client, "thread")))
+    assert problems(report) == [("line 3", "the export is not complete: its end is missing")]
+    assert report["created"] == {"thread": 1}
+
+
+def test_a_format_of_tomorrow_is_refused(client):
+    answer = httpx2.post(
+        f"{client.base_url}import",
+        content=json.dumps(HEADER | {"version": 2}),
+        headers={"Authorization": f"Bearer {client.api_key}"},
+    )
+    assert answer.status_code == 400
+    assert "'threadkeep-export' 2 is not known here" in answer.json()["error"]["message"]
+
+
+def test_another_projects_thread_takes_nothing_in(server, client, new_client):
+    thread = client.beta.threads.create()
+    report = take_in(
+        new_client(server),
+        thread_line(thread.id),
+        {"kind": "message", "object": message(thread.id, "msg_x")},
+    )
+    assert [problem for _, problem in problems(report)] == ["its id is in use", f"there is no thread {thread.id}"]
+    assert texts(client, thread.id) == []
+
+
+def test_what_was_under_way_is_taken_in_as_history(client):
+    thread_id = new_id(client, "thread")
+    run = {
+        "id": "run_1",
+        "object": "thread.run",
+        "created_at": 5,
+        "thread_id": thread_id,
+        "assistant_id": "asst_1",
+        "model": "m",
+        "status": "in_progress",
+        "tools": [],
+    }
+    step = {
+        "id": "step_1",
+        "object": "thread.run.step",
+        "created_at": 5,
+        "thread_id": thread_id,
+        "run_id": "run_1",
+        "assistant_id": "asst_1",
+        "type": "tool_calls",
+        "status": "in_progress",
+        "step_details": {
+            "type": "tool_calls",
+            "tool_calls": [
+                {"id": "call_1", "type": "code_interpreter", "code_interpreter": {"input": "1", "outputs": []}}
+            ],
+        },
+    }
+    report = take_in(
+        client,
+        thread_line(thread_id),
+        {"kind": "message", "object": message(thread_id, "msg_1", status="in_progress")},
+        {"kind": "run", "object": run},
+        {"kind": "run_step", "object": step},
+    )
+    assert report["refused"] == 0, report
+    assert client.beta.threads.messages.list(thread_id).data[0].status == "incomplete"
+    assert client.beta.threads.runs.retrieve("run_1", thread_id=thread_id).status == "expired"
+    told = client.beta.threads.runs.steps.retrieve("step_1", run_id="run_1", thread_id=thread_id)
+    assert told.status == "expired"
+    assert told.step_details.tool_calls[0].code_interpreter.input == "1"
+    client.beta.threads.messages.create(thread_id, role="user", content="the thread is free")
+
+
+def test_an_import_that_was_broken_off_can_be_gone_on_with(client):
+    thread_id = new_id(client, "thread")
+    lines = [
+        thread_line(thread_id),
+        *({"kind": "message", "object": message(thread_id, f"msg_{n}", str(n))} for n in range(9)),
+    ]
+    take_in(client, *lines[:5])
+    report = take_in(client, *lines)
+    assert (report["created"], report["known"]) == ({"message": 5}, {"thread": 1, "message": 4})
+    assert texts(client, thread_id) == [str(n) for n in range(9)]
+
+
+class TestOfOthers:
+    def test_messages_one_a_line(self, client):
+        thread_id = new_id(client, "thread")
+        flat = {"thread_id": thread_id, "assistant_id": "asst_1", "created_at": "2026-01-02T03:04:05Z"}
+        lines = [
+            {**flat, "message_id": "msg_1", "role": "user", "text": "hello"},
+            {**flat, "message_id": None, "role": "assistant", "text": "hi"},
+        ]
+        report = take_in(client, *lines)
+        assert report["created"] == {"thread": 1, "message": 2}
+        assert texts(client, thread_id) == ["hello", "hi"]
+        assert client.beta.threads.retrieve(thread_id).created_at == 1767323045
+        assert take_in(client, *lines)["known"] == {"message": 2}
+
+    def test_pages_of_an_sdk_newest_first_and_over_many_lines(self, client):
+        thread_id = new_id(client, "thread")
+        data = [message(thread_id, f"msg_{n}", str(n), created_at=n // 3) for n in range(9)]
+        page = {"object": "list", "data": data[::-1], "has_more": False}
+        report = take_in(client, text=json.dumps(page, indent=2))
+        assert report["created"] == {"thread": 1, "message": 9}
+        assert texts(client, thread_id) == [str(n) for n in range(9)]
+
+    def test_old_objects_without_what_came_later(self, client):
+        thread_id = new_id(client, "thread")
+        old = message(thread_id, "msg_1", "old", file_ids=[], metadata=None, assistant_id=None)
+        take_in(client, {"id": thread_id, "object": "thread", "created_at": 1, "metadata": None}, old)
+        told = client.beta.threads.messages.retrieve("msg_1", thread_id=thread_id)
+        assert (told.status, told.attachments, told.metadata) == ("completed", [], {})
+
+    def test_a_folder_of_threads(self, client, tmp_path, server):
+        thread_id = new_id(client, "thread")
+        exported = {
+            "export_schema": "assistants-thread-export/v1",
+            "thread_id": thread_id,
+            "thread": thread_line(thread_id)["object"],
+            "messages": [message(thread_id, "msg_1", "one"), message(thread_id, "msg_2", "two")],
+            "runs": [],
+            "files": {},
+            "errors": [],
+        }
+        gone = {"export_schema": "assistants-thread-export/v1", "thread_id": "thread_gone", "thread": None}
+        (tmp_path / "threads").mkdir()
+        (tmp_path / "threads" / "a.json").write_text(json.dumps(exported, indent=2))
+        (tmp_path / "threads" / "b.json").write_text(json.dumps(gone, indent=2))
+        (tmp_path / "assistants.json").write_text(
+            json.dumps([{"id": "asst_a", "object": "assistant", "created_at": 1, "model": "m", "tools": []}], indent=2)
+        )
+        done = run_command(server, "projects", "create", thread_id)
+        done = run_command(server, "import", tmp_path, "--project", thread_id, "--json")
+        report = json.loads(done.stdout)
+        assert done.returncode == 1
+        assert report["created"] == {"assistant": 1, "thread": 1, "message": 2}
+        assert problems(report) == [("threads/b.json", "the export of thread_gone has no thread: it was gone already")]
+
+    def test_conversations_and_their_items(self, client):
+        name = new_id(client, "conv")
+        items = [
+            {"type": "message", "id": "msg_i1", "role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+            {"type": "function_call", "id": "fc_1"},
+            {
+                "type": "message",
+                "id": "msg_i2",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "hi", "annotations": []}],
+            },
+        ]
+        report = take_in(
+            client, {"object": "conversation", "id": name, "created_at": 7, "metadata": {"a": "b"}}, *items
+        )
+        assert texts(client, f"thread_{name}") == ["hello", "hi"]
+        assert client.beta.threads.retrieve(f"thread_{name}").metadata == {"a": "b"}
+        assert [problem for _, problem in problems(report)] == ["objects of the kind 'function_call' are not taken in"]
+
+    @pytest.mark.parametrize("text", ["nonsense\n", "5\n", '{"a": 1}\n', "[[[[\n", '{"object": "list", "data": [5]}\n'])
+    def test_what_nobody_understands_is_told(self, client, text):
+        report = take_in(client, text=text)
+        assert report["refused"] == 1
+        assert report["created"] == {}
+
+    def test_an_empty_file_has_nothing(self, client):
+        assert take_in(client, text="")["created"] == {}
+
+
+def run_command(server, *arguments, **options):
+    command = [sys.executable, "-m", "threadkeep", *map(str, arguments), "--database", server.app.settings.database]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)
+
+
+def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
+    thread_id = new_id(client, "thread")
+    other = {"database": f"sqlite:///{tmp_path / 'other.db'}"}
+    run_command(server, "projects", "create", thread_id)
+    lines = "".join(json.dumps(line) + "\n" for line in (thread_line(thread_id), message(thread_id, "msg_1")))
+    done = run_command(server, "import", "-", "--project", thread_id, input=lines.encode())
+    assert done.stdout.decode() == "took in 1 thread, 1 message\n"
+    exported = run_command(server, "export", "-", "--project", thread_id)
+    assert exported.stderr.decode() == "wrote 1 thread, 1 message\n"
+    file = tmp_path / "export.jsonl"
+    assert run_command(server, "export", file, "--project", thread_id).returncode == 0
+    assert file.read_bytes() == exported.stdout
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert b"exists already" in run_command(server, "export", file).stderr
+    command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", other["database"]]
+    moved = subprocess.run(command, input=exported.stdout, capture_output=True, check=True)
+    assert moved.stdout.decode() == "took in 1 thread, 1 message\n"
+
+
+def test_a_body_may_be_larger_than_that_of_other_requests(servers, database, new_client):
+    client = new_client(servers(database, body_bytes_max=100_000))
+    thread_id = new_id(client, "thread")
+    lines = [message(thread_id, f"msg_{n}", "x" * 1000) for n in range(imports.OBJECTS_AT_ONCE * 2)]
+    assert take_in(client, *lines)["created"]["message"] == imports.OBJECTS_AT_ONCE * 2
+
+
+def test_export_and_import_need_a_key(server):
+    server.new_key()
+    for method, path in (("GET", "export"), ("POST", "import")):
+        answer = httpx2.request(method, f"{server.base_url}/{path}", headers={"Authorization": "Bearer wrong"})
+        assert answer.status_code == 401
+
+
+def test_unknown_parameters_are_refused(client):
+    with pytest.raises(openai.BadRequestError, match="Unknown parameter: 'dryrun'"):
+        client.post("/import", cast_to=object, options={"params": {"dryrun": "true"}})
