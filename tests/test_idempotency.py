@@ -13,7 +13,7 @@ import httpx2
 import openai
 import pytest
 
-from threadkeep import idempotency, testing, threads
+from threadkeep import copies, idempotency, testing, threads
 from threadkeep.idempotency import SWEPT_EVERY_S, AnsweredBeforeError, KeyedRequest
 from threadkeep.testing import call, text, tool_calls
 from threadkeep.threads import ThreadCreateParams
@@ -64,6 +64,7 @@ def paths(thread, assistant):
     return [
         ("assistants", {"model": "m"}, "assistants"),
         ("threads", {"messages": [MESSAGE]}, "threads"),
+        (f"threads/{thread.id}/copy", {"metadata": {"is": "copy"}}, "threads"),
         (f"threads/{thread.id}/messages", MESSAGE, f"threads/{thread.id}/messages"),
         (f"threads/{thread.id}/runs", {**run, "additional_messages": [MESSAGE]}, f"threads/{thread.id}/runs"),
         ("threads/runs", {"assistant_id": assistant.id, "thread": {"messages": [MESSAGE]}}, "threads"),
@@ -250,6 +251,17 @@ def test_64_equal_requests_at_once_create_one_object_and_get_one_answer(client, 
         assert len({answer.content for answer in answers}) == 1
         assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
         assert count(client, listed) == before + 1
+
+
+def test_of_equal_copies_that_take_many_slices_one_stays(client, at_once, monkeypatch):
+    monkeypatch.setattr(copies, "COPIED_AT_ONCE", 2)
+    thread = client.beta.threads.create(messages=[MESSAGE] * 9)
+    before = count(client, "threads")
+    answers = at_once(lambda _: send(client, f"threads/{thread.id}/copy", {}, "many"))
+    assert {answer.status_code for answer in answers} == {200}, answers[0].text
+    assert len({answer.content for answer in answers}) == 1
+    assert count(client, "threads") == before + 1
+    assert count(client, f"threads/{answers[0].json()['id']}/messages") == 9
 
 
 def test_of_64_different_requests_with_one_key_one_is_carried_out(client, thread, at_once):

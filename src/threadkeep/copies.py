@@ -82,6 +82,8 @@ async def create(ctx: Context, thread_id: str, params: ThreadCopyParams) -> Stor
 
 def _go_on(ctx: Context, so_far: _Copy, tx: Transaction) -> _Copy:
     """Copies the next slice. Raises `NotFoundError` when the thread is gone meanwhile."""
+    # A key without an answer is free: an equal request may have shown a copy of its own since the last slice.
+    ctx.take_key(tx)
     messages.require_thread(tx, ctx, so_far.source_id)
     copy = msgspec.structs.replace(so_far)
     if not tx.run(sql.postpone_removal, thread_id=copy.thread.id, deleted_at=ctx.now() + BROKEN_OFF_S):
@@ -106,9 +108,7 @@ def _renamed(found: list[tuple[int, Message]], ctx: Context, thread_id: str) -> 
 
 
 def _finish(tx: Transaction, ctx: Context, copy: _Copy) -> _Copy:
-    """Shows the copy, unless an equal request with the same key has shown another meanwhile."""
-    # A key without an answer is free: what counts is that it is taken in the unit that keeps the answer.
-    ctx.take_key(tx)
+    """Shows the copy."""
     tx.run_all(threads.metadata_changes(ctx.project_id, copy.thread, {}))
     tx.run(sql.finish_copy, thread_id=copy.thread.id)
     # On no database were its messages seen by search as long as nobody could see it.

@@ -161,8 +161,17 @@ def serving(folder, **settings):
     app = Threadkeep(Settings(port=0, database=f"sqlite:///{folder}/threadkeep.db", **settings))
     feeds, lines, proxies = {}, LogLines(), TrustedProxies(())
     app._request_log = RequestLog(as_json=True, stream=lines)
-    site = Site(app.store.ping, proxies)
-    app.api = Api(app.settings, app.authenticator, app._request_log, proxies, site.answer, routes(feeds))
+    site = Site(app.store.ping, proxies, app.metrics_page)
+    app.api = Api(
+        app.settings,
+        app.authenticator,
+        app._request_log,
+        app.metrics,
+        app.tracing,
+        proxies,
+        site.answer,
+        routes(feeds),
+    )
     with contextmanager(testing._serve)(app) as server:
         yield Streaming(server, feeds, lines)
 
