@@ -121,10 +121,10 @@ def test_of_a_thread_with_an_active_run_what_is_finished_is_copied(servers, data
 
 def test_a_copy_that_was_broken_off_is_removed_when_its_time_has_come(server):
     store, now = server.app.store, int(time.time())
-    thread = {"thread_id": "thread_broken", "project_id": "p", "created_at": now, "shape": 1}
+    thread = {"thread_id": "thread_broken", "project_id": "p", "created_at": now, "shape": 1, "expires_at": None}
     body = '{"id":"thread_broken","created_at":1,"metadata":{},"tool_resources":{}}'
     begin = (copies.sql.begin_copy, {**thread, "body": body, "deleted_at": now + 1000})
-    server.run(store.run_all([begin]))
+    server.run(store.write(lambda tx: tx.run_all([begin])))
     find = threads.sql.take_leftover
     for at, is_left in ((now, True), (now + 1000, False)):
         server.run(threads.sweep(store, at))

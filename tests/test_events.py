@@ -8,6 +8,7 @@ import pytest
 
 from threadkeep import events
 from threadkeep.events import EventLog
+from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, is_shared, migrate
 
@@ -29,7 +30,8 @@ def with_log(database, postgres, postgres_settings, tmp_path):
             await migrate.prepare(store)
             try:
                 async with asyncio.timeout(30):
-                    return await work(EventLog(store, is_shared=is_shared(settings)), store)
+                    log = EventLog(store, is_shared=is_shared(settings), metrics=Metrics())
+                    return await work(log, store)
             finally:
                 await store.close()
 

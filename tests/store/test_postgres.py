@@ -272,7 +272,7 @@ def test_a_thread_under_the_id_of_one_that_another_process_just_removed_is_left_
         async with other.transaction():
             # What the other process does: it removes the thread, and a client makes it anew.
             await other.execute("delete from threads")
-            sweeping = asyncio.create_task(threads.sweep(store, 1))
+            sweeping = asyncio.create_task(threads.sweep(store, ctx.now()))
             while not await other.fetchval(waiting):
                 pass
             await other.execute("insert into threads values ('thread_again', 'proj_a', 1, null, 0, 1, '{}')")
