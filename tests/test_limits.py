@@ -95,6 +95,15 @@ def test_requests_over_the_limit_of_the_minute_are_refused(limited, project, htt
 
 
 @pytest.mark.usefixtures("frozen")
+def test_an_export_and_an_import_count_as_one_request_each(limited, project, http):
+    say(limited, project[0], requests_per_minute=2)
+    exported = http.get("/export")
+    answers = [http.post("/import", content=exported.content) for _ in range(2)]
+    assert [answer.status_code for answer in (exported, *answers)] == [200, 200, 429]
+    assert answers[0].headers["x-ratelimit-remaining-requests"] == "0"
+
+
+@pytest.mark.usefixtures("frozen")
 def test_the_sdk_raises_its_own_error(limited, project):
     say(limited, project[0], requests_per_minute=1)
     with openai.OpenAI(base_url=limited.base_url, api_key=project[1], max_retries=0) as client:
