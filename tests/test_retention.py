@@ -10,7 +10,10 @@ import pytest
 from threadkeep import projects, retention, testing
 
 DAY = 86_400
-NOW = int(time.time())
+
+
+def now():
+    return int(time.time())
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def new_thread(client):
 
 
 def expire(server, at):
-    server.run(retention.expire(server.app.store, int(at)))
+    server.run(retention.expire(server.app.store, at))
 
 
 def is_there(client, thread):
@@ -63,9 +66,9 @@ def test_strict_knows_no_such_rule(strict_client):
 @pytest.mark.parametrize("anchor", ["created_at", "last_active_at"])
 def test_a_thread_goes_when_its_time_has_come(server, client, new_thread, anchor):
     thread, other = new_thread(anchor), new_thread()
-    expire(server, NOW + DAY - 60)
+    expire(server, now() + DAY - 60)
     assert is_there(client, thread)
-    expire(server, NOW + DAY + 60)
+    expire(server, now() + DAY + 60)
     assert not is_there(client, thread)
     assert is_there(client, other)
 
@@ -87,7 +90,7 @@ def test_what_is_changed_counts_at_once(server, client, new_thread):
     thread = new_thread("created_at", 100 * DAY)
     rule = {"anchor": "created_at", "seconds": 1}
     client.beta.threads.update(thread.id, extra_body={"expires_after": rule})
-    expire(server, NOW + DAY)
+    expire(server, now() + DAY)
     assert not is_there(client, thread)
 
 
@@ -101,11 +104,11 @@ def test_a_thread_with_an_active_run_stays_until_it_is_over(servers, database, n
         thread = client.beta.threads.create(messages=said, extra_body={"expires_after": rule})
         model.hold()
         run = client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
-        expire(server, NOW + DAY)
+        expire(server, now() + DAY)
         assert is_there(client, thread)
         model.release()
         client.beta.threads.runs.cancel(run.id, thread_id=thread.id)
-        expire(server, NOW + 2 * DAY)
+        expire(server, now() + 2 * DAY)
         assert not is_there(client, thread)
 
 
@@ -116,9 +119,9 @@ def test_a_projects_rule_is_for_threads_that_say_nothing_themselves(server, clie
     others = other_client.beta.threads.create()
     project = next(p for p in server.run(projects.list_(store)) if p.project_id == project_of(server, client))
     server.run(projects.set_retention(store, project, "last_active_at", DAY))
-    server.run(retention.apply_rules(store, NOW + DAY - 60))
+    server.run(retention.apply_rules(store, now() + DAY - 60))
     assert is_there(client, threads[0])
-    server.run(retention.apply_rules(store, NOW + DAY + 60))
+    server.run(retention.apply_rules(store, now() + DAY + 60))
     server.run(projects.set_retention(store, project, None, None))
     assert [t["id"] for t in client.get("/threads", cast_to=object)["data"]] == [own.id]
     assert is_there(other_client, others)
@@ -135,7 +138,7 @@ def test_a_dry_run_counts_and_changes_nothing(server, client, new_thread):
         new_thread()
     rule = retention.ExpiresAfter(anchor="last_active_at", seconds=DAY)
     counted = [
-        server.run(retention.prune(store, project_id, rule, NOW + 2 * DAY, also_own=True, dry_run=dry_run))
+        server.run(retention.prune(store, project_id, rule, now() + 2 * DAY, also_own=True, dry_run=dry_run))
         for dry_run in (True, True, False, False)
     ]
     assert counted == [3, 3, 3, 0]
