@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -189,6 +190,8 @@ def main() -> None:
     parser.add_argument("databases", nargs="+", choices=("sqlite", "postgres"))
     parser.add_argument("--messages", type=int, default=MESSAGES)
     arguments = parser.parse_args()
+    # Otherwise PostgreSQL and the server would go on without it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="threadkeep-bench-", dir="/tmp") as name:
         folder = Path(name)
         for database in arguments.databases:

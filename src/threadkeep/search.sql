@@ -34,8 +34,14 @@ select revision from revisions where subject = 'search' for no key update
 -- name: find_queued
 select 1 from search_queue limit 1
 
--- name: take_queued
-delete from search_queue where (thread_id, low, high) in (select thread_id, low, high from search_queue limit :limit)
+-- Each finds its rows by where they are: the queue may be long.
+-- name: take_queued [sqlite]
+delete from search_queue where rowid in (select rowid from search_queue limit :limit) returning thread_id, low, high
+
+-- name: take_queued [postgres]
+-- In the order of an index, which learns that rows are gone; the table itself would be read over them again and again.
+delete from search_queue
+where ctid = any(array(select ctid from search_queue order by thread_id, low limit :limit))
 returning thread_id, low, high
 
 -- name: put_back
