@@ -47,6 +47,11 @@ def new_ids(server, headers):
         with urllib.request.urlopen(urllib.request.Request(f"{server.base_url}{path}", content, headers)) as answer:
             return json.load(answer)
 
+    def webhook():
+        # A project can have few.
+        there = send("/webhooks")["data"]
+        return there[0] if len(there) > 9 else send("/webhooks", {"url": "https://app.example.com/hook"})
+
     def make():
         thread_id = send("/threads", {})["id"]
         message_id = send(f"/threads/{thread_id}/messages", {"role": "user", "content": "hello"})["id"]
@@ -61,6 +66,7 @@ def new_ids(server, headers):
             "assistant_id": assistant_id,
             "run_id": run_id,
             "step_id": steps[0]["id"],
+            "webhook_id": webhook()["id"],
             "model": "org/model:free",
         }
 
