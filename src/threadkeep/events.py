@@ -205,9 +205,9 @@ class EventLog:
     `is_shared`: other processes append to the same log.
     """
 
-    def __init__(self, store: Store, *, is_shared: bool, metrics: Metrics) -> None:
+    def __init__(self, store: Store, *, is_shared: bool, metrics: Metrics | None = None) -> None:
         self._store = store
-        self._metrics = metrics
+        self._metrics = metrics or Metrics()
         self._is_shared = is_shared
         self._channels: dict[Key, Channel] = {}
         self._looking: asyncio.Task[None] | None = None

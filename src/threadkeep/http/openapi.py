@@ -18,8 +18,10 @@ ERROR_STATUSES = {
     "401": "No key, or an unknown one.",
     "404": "No such object in the key's project.",
     "413": "The body is over the limit.",
+    "429": "A limit of the key or project is reached; `Retry-After` says when to come back.",
     "503": "The server is overloaded or its storage is unavailable.",
 }
+KEY_STATUSES = {"409": "The `Idempotency-Key` was used for another request before."}
 ERROR_SCHEMA = {
     "title": "Error",
     "type": "object",
@@ -82,7 +84,7 @@ def _operation(route: Route, schema_of: dict[Any, Any], components: dict[str, An
             "200": {"description": "OK", "content": _answers(route, schema_of)},
             **{
                 status: {"description": text, "content": _json({"$ref": REFERENCE.format(name="Error")})}
-                for status, text in ERROR_STATUSES.items()
+                for status, text in (ERROR_STATUSES | (KEY_STATUSES if route.takes_key else {})).items()
             },
         },
     }

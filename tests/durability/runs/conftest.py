@@ -170,9 +170,6 @@ class Site:
         url = f"{self.servers[-1].base_url}/threads/{place[0]}/runs/{place[1]}?stream=true"
         return Follower("GET", url, headers={"last-event-id": str(after)} if after else {})
 
-    def cancel(self, place):
-        return self.api.threads.runs.cancel(place[1], thread_id=place[0])
-
     def retrieve(self, place):
         return self.api.threads.runs.retrieve(place[1], thread_id=place[0])
 

@@ -94,18 +94,19 @@ def test_runs_go_on_when_a_disk_that_was_full_has_space_again(small_site, model,
 
     eventually(is_given_up)
     # Nothing is taken in, and nothing that was is lost; who follows is kept.
-    eventually(lambda: filling() and is_refused(site.submit, waits_for_client, "sunny"))
-    assert is_refused(site.new_thread)
-    assert is_refused(site.cancel, place)
+    eventually(lambda: filling() and is_refused(site.new_thread))
+    # A little space can come back at any moment: what is acknowledged then counts.
+    is_submitted = not is_refused(site.submit, waits_for_client, "sunny")
     eventually(lambda: follower.seen == site.log(place))
-    assert [site.retrieve(run).status for run in (place, behind, waits_for_client)] == [
-        "in_progress", "queued", "requires_action",
-    ]  # fmt: skip
+    assert site.retrieve(place).status == "in_progress"
+    assert site.retrieve(behind).status == "queued"
+    assert (site.retrieve(waits_for_client).status != "requires_action") == is_submitted
     assert not follower.is_done
 
     filling().unlink()
     site.assert_told_once(place, follower.ended())
-    site.submit(waits_for_client, "sunny")
+    if not is_submitted:
+        site.submit(waits_for_client, "sunny")
     (first_status, first), *_, last = site.answers(place)
     assert first_status == "incomplete"
     assert site.whole_text(4000).startswith(first)
