@@ -8,6 +8,7 @@ Works beside a running server too.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import apsw
 
 from bench.data import Data
 from threadkeep import threads
-from threadkeep.context import Context
+from threadkeep.context import outside_a_server
 from threadkeep.ids import IdSource
 from threadkeep.messages import MessageCreateParams
 from threadkeep.projects import ensure_default
@@ -57,9 +58,10 @@ async def fill(database: str, ids_file: Path, data: Data) -> None:
     await migrate.prepare(store)
     project = await ensure_default(store, 0)
     gathering = Gathering(store)
+    ctx = outside_a_server(gathering, settings, project.project_id)
     with ids_file.open("w") as ids:
         for number, given in enumerate(data.each(), start=1):
-            ids.write(await _add(gathering, settings, project.project_id, given))
+            ids.write(await _add(ctx, given))
             if number % AT_ONCE == 0:
                 await gathering.flush()
     await gathering.flush()
@@ -68,7 +70,7 @@ async def fill(database: str, ids_file: Path, data: Data) -> None:
         _empty_log(database)
 
 
-async def _add(store, settings, project_id, given) -> str:
+async def _add(ctx, given) -> str:
     """The line for the file of ids: empty where the id was given."""
 
     def clock():
@@ -78,7 +80,7 @@ async def _add(store, settings, project_id, given) -> str:
     thread_id = given.thread_id or new_id("thread")
     first_messages = [MessageCreateParams(**message) for message in given.messages]
     params = ThreadCreateParams(id=thread_id, messages=first_messages, metadata=given.metadata)
-    await threads.create(Context(store, settings, project_id, clock, new_id), params)
+    await threads.create(dataclasses.replace(ctx, clock=clock, new_id=new_id), params)
     return "" if given.thread_id else f"{thread_id}\n"
 
 
