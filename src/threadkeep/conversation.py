@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from threadkeep import messages, run_steps, tokens
+from threadkeep import messages, tokens
 from threadkeep.context import Context
 from threadkeep.errors import ThreadkeepError
 from threadkeep.lifecycle import Plan, Run
@@ -191,11 +191,6 @@ def _done_so_far(tx: Transaction, steps: list[RunStep]) -> list[Chat]:
 def completed(steps: list[RunStep]) -> list[RunStep]:
     """The steps that count: not those of turns that were broken off and done again."""
     return [step for step in steps if step.status == "completed"]
-
-
-async def steps_of(ctx: Context, run: Run) -> list[RunStep]:
-    """The run's steps that count."""
-    return completed(await ctx.store.read(lambda tx: run_steps.all_of(tx, run.thread_id, run.id)))
 
 
 def _functions(run: Run) -> list[dict[str, Any]]:
