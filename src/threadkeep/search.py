@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
@@ -44,9 +45,10 @@ LOOK_EVERY_S = 0.5
 # Messages whose documents one unit of work makes, and documents it removes, which is dearer.
 ADDED_AT_ONCE = 100
 REMOVED_AT_ONCE = 12
-# After a unit of work the task rests, for so many times what it took: longer when others had to wait.
-REST, REST_WHEN_BUSY = 0.5, 10
-BUSY_S = 0.002
+# The share of its time that the task works: at most the first, or half of what the process leaves idle, but never less
+# than the last.
+SHARE_MAX, SHARE_OF_IDLE, SHARE_MIN = 0.5, 0.5, 0.02
+REST_MAX_S = 1
 # Positions in one second of time, and the last second that has its own.
 SECOND = 1 << 24
 SECONDS_MAX = (1 << 38) - 1
@@ -211,16 +213,15 @@ class Indexer:
             pass
 
     async def _catch_up(self) -> None:
-        loop = asyncio.get_running_loop()
+        share = SHARE_MIN
         while True:
-            began = loop.time()
+            began = time.monotonic()
             if not await self._step():
                 return
-            rest_s = (loop.time() - began) * REST
-            until = loop.time() + rest_s
-            await asyncio.sleep(rest_s)
-            if loop.time() - until > BUSY_S:
-                await asyncio.sleep(rest_s / REST * REST_WHEN_BUSY)
+            worked, used = time.monotonic(), time.process_time()
+            await asyncio.sleep(min(REST_MAX_S, (worked - began) * (1 / share - 1)))
+            idle = 1 - (time.process_time() - used) / (time.monotonic() - worked)
+            share = min(SHARE_MAX, max(SHARE_MIN, idle * SHARE_OF_IDLE))
 
     async def _step(self) -> bool:
         """Brings some documents up to date; gives whether there may be more to do."""
