@@ -8,11 +8,12 @@ import { Calls } from "./calls";
 import { begin, type Conversation } from "./conversation";
 import { itemsOf, type Item } from "./items";
 import { MessageView } from "./message";
+import { editMetadata } from "./metadata";
 import { complain } from "./notices";
 import { go, place } from "./place";
-import { copy, remove, retitle, titleOf } from "./threads";
+import { copy, remove, replace, retitle, titleOf } from "./threads";
 import { amount } from "./times";
-import { isActive, type Message, type Run } from "./wire";
+import { isActive, type Message, type Run, type Thread } from "./wire";
 
 const DRAFT = "threadkeep.draft.";
 // Who is nearer to the end than that sees new text come in.
@@ -131,6 +132,10 @@ function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
       onEdit={(text) => act((id) => conversation.editAndRun(message, text, id, abilities.value.edit))}
       onRunAgain={() => act((id) => conversation.runAgain(message, id))}
       onCopy={() => void copyTo().catch(complain)}
+      onMetadata={() => {
+        const path = `/threads/${conversation.id}/messages/${message.id}`;
+        editMetadata<Message>("Metadata of the message", path, (changed) => conversation.replace(changed));
+      }}
     />
   );
 }
@@ -369,6 +374,18 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
               Copy
             </button>
           )}
+          <button
+            type="button"
+            class="quiet"
+            onClick={() =>
+              editMetadata<Thread>("Metadata of the thread", `/threads/${thread.id}`, (changed) => {
+                conversation.thread.value = changed;
+                replace(changed);
+              })
+            }
+          >
+            Metadata
+          </button>
           <button type="button" class="quiet" onClick={() => remove(thread)}>
             Delete
           </button>

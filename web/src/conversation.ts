@@ -149,7 +149,7 @@ export class Conversation {
       const path = `/threads/${this.id}/messages`;
       if (canEdit) {
         const changed = await call<Message>("POST", `${path}/${message.id}`, { body: { content } });
-        this.setMessages(this.messages.value.map((other) => (other.id === changed.id ? changed : other)));
+        this.replace(changed);
         await this.removeBehind(message, false);
       } else {
         await this.removeBehind(message, true);
@@ -173,6 +173,11 @@ export class Conversation {
     const path = `/threads/${this.id}/messages/${message.id}/versions`;
     const page = await call<Page<{ content: Part[] }>>("GET", path, { signal: this.stop.signal });
     return page.data.map(textOf);
+  }
+
+  /** Takes in a message that was changed. */
+  replace(changed: Message): void {
+    this.setMessages(this.messages.value.map((other) => (other.id === changed.id ? changed : other)));
   }
 
   async cancel(): Promise<void> {

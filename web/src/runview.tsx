@@ -5,7 +5,7 @@ import { troubleOf } from "./advice";
 import { ask, eventsOf, wordsOf, type StreamEvent } from "./api";
 import { pretty } from "./calls";
 import type { Conversation } from "./conversation";
-import { CopyButton } from "./markdown";
+import { CopyButton } from "./copy";
 import { go } from "./place";
 import { amount, duration, fullTime, shortTime } from "./times";
 import { isActive, type Run, type Step, type Usage } from "./wire";
