@@ -92,15 +92,17 @@ export function Chat({ conversation, found }: { conversation: Conversation; foun
           )}
         </div>
       </div>
-      <Composer
-        key={conversation.id}
-        id={conversation.id}
-        conversation={conversation}
-        onSend={async (text, assistantId) => {
-          isAtEnd.current = true;
-          await conversation.say(text, assistantId);
-        }}
-      />
+      {(conversation.thread.value || isLoading.value) && (
+        <Composer
+          key={conversation.id}
+          id={conversation.id}
+          conversation={conversation}
+          onSend={async (text, assistantId) => {
+            isAtEnd.current = true;
+            await conversation.say(text, assistantId);
+          }}
+        />
+      )}
     </>
   );
 }
@@ -328,6 +330,7 @@ function Composer({ id, conversation, onSend }: ComposerProps) {
 export function ChatHeader({ conversation }: { conversation: Conversation }) {
   const thread = conversation.thread.value;
   const [isEdited, setEdited] = useState(false);
+  const isLeftByKey = useRef(false);
   const { showsRuns } = place.value;
   useEffect(() => {
     document.title = thread ? `${titleOf(thread)} · Threadkeep` : "Threadkeep";
@@ -352,6 +355,9 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
           ref={(element) => element?.focus()}
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
+            isLeftByKey.current = event.key === "Enter" || event.key === "Escape";
+            // Or the key would press what has the focus next.
+            if (isLeftByKey.current) event.preventDefault();
             if (event.key === "Enter") event.currentTarget.blur();
             if (event.key === "Escape") {
               // It loses the focus on its way out, and that must not save.
@@ -362,7 +368,17 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
         />
       ) : (
         <h1>
-          <button type="button" class="title" title="Change the title" onClick={() => setEdited(true)} disabled={!thread}>
+          <button
+            type="button"
+            class="title"
+            title="Change the title"
+            disabled={!thread}
+            ref={(element) => {
+              if (isLeftByKey.current) element?.focus();
+              isLeftByKey.current = false;
+            }}
+            onClick={() => setEdited(true)}
+          >
             {thread ? titleOf(thread) : "\u00a0"}
           </button>
         </h1>
@@ -389,7 +405,13 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
           <button type="button" class="quiet" onClick={() => remove(thread)}>
             Delete
           </button>
-          <button type="button" class="quiet" aria-pressed={showsRuns} onClick={() => go(conversation.id, !showsRuns)}>
+          <button
+            type="button"
+            id="runs"
+            class="quiet"
+            aria-pressed={showsRuns}
+            onClick={() => go(conversation.id, !showsRuns)}
+          >
             Runs
           </button>
         </nav>

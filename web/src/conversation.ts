@@ -60,6 +60,7 @@ export class Conversation {
         this.reload(),
       ]);
       this.thread.value = thread;
+      this.problem.value = "";
     } catch (error) {
       if (!this.stop.signal.aborted) this.problem.value = error instanceof Error ? error.message : String(error);
     }
@@ -85,6 +86,8 @@ export class Conversation {
   /** Looks what others have done meanwhile. */
   async refresh(): Promise<void> {
     if (this.isFollowing || this.isBusy.value || this.isLoading.value) return;
+    // There was nothing to be had before.
+    if (!this.thread.value) return this.open();
     try {
       await this.reload();
     } catch {

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, wordsOf } from "./api";
 import { subject, type Described, type Subject } from "./metadata";
+import { useModal } from "./modal";
 import { announce } from "./notices";
 import { amount } from "./times";
 import type { Metadata } from "./wire";
@@ -25,7 +26,7 @@ export function MetadataForm() {
 }
 
 function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
-  const dialog = useRef<HTMLDialogElement>(null);
+  const dialog = useModal();
   const [before, setBefore] = useState<Metadata | null>(null);
   const [pairs, setPairs] = useState<readonly Pair[]>([]);
   const [refusal, setRefusal] = useState("");
@@ -34,7 +35,6 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
     subject.value = null;
   };
   useEffect(() => {
-    dialog.current?.showModal();
     call<Described>("GET", path).then(
       ({ metadata }) => {
         setBefore(metadata);

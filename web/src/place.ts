@@ -21,10 +21,19 @@ addEventListener("hashchange", () => {
 });
 
 export const place = computed<Place>(() => {
-  const [, first = "", second = "", third = ""] = decodeURIComponent(hash.value.slice(1)).split("/");
+  const [, first = "", second = "", third = ""] = decoded(hash.value.slice(1)).split("/");
   if (first === WEBHOOKS) return { thread: "", showsRuns: false, run: "", showsWebhooks: true, webhook: second };
   return { thread: first, showsRuns: second === "runs", run: third, showsWebhooks: false, webhook: "" };
 });
+
+// What somebody has typed may be no encoding of anything.
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 export function go(thread: string, runs = false, run = ""): void {
   goTo(`/${thread}${runs ? "/runs" : ""}${run ? `/${run}` : ""}`);

@@ -35,7 +35,15 @@ export function RunView({ conversation, runId }: { conversation: Conversation; r
             ))}
           </select>
         )}
-        <button type="button" class="icon" aria-label="Close runs" onClick={() => go(conversation.id)}>
+        <button
+          type="button"
+          class="icon"
+          aria-label="Close runs"
+          onClick={() => {
+            go(conversation.id);
+            requestAnimationFrame(() => document.getElementById("runs")?.focus());
+          }}
+        >
           ×
         </button>
       </header>

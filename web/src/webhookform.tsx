@@ -1,8 +1,9 @@
 // The form that adds a webhook, and then shows its secret, this once.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { call, wordsOf } from "./api";
 import { CopyButton } from "./copy";
+import { useModal } from "./modal";
 import type { Webhook } from "./wire";
 
 // What can be told, and how a run is then.
@@ -21,9 +22,8 @@ interface Props {
 }
 
 export function WebhookForm({ onMade, onClose }: Props) {
-  const dialog = useRef<HTMLDialogElement>(null);
+  const dialog = useModal();
   const [made, setMade] = useState<Webhook | null>(null);
-  useEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog
       ref={dialog}

@@ -14,6 +14,7 @@ import type { Delivery, Page, Webhook } from "./wire";
 
 // A project has fewer.
 const WEBHOOKS_MAX = 100;
+const CHARACTERS_TOLD = 60;
 
 const webhooks = signal<readonly Webhook[] | null>(null);
 // What each was told last.
@@ -38,11 +39,13 @@ async function load(withLatest: boolean): Promise<void> {
 
 const pathOf = (webhookId: string): string => `/webhooks/${webhookId}`;
 
+const cut = (url: string): string => (url.length > CHARACTERS_TOLD ? `${url.slice(0, CHARACTERS_TOLD)}…` : url);
+
 function remove(webhook: Webhook): void {
   const putBack = (): void => {
     webhooks.value = [...(webhooks.value ?? []), webhook].sort((a, b) => b.created_at - a.created_at);
   };
-  deleteLater(pathOf(webhook.id), webhook.url, putBack, () => goToWebhooks(webhook.id));
+  deleteLater(pathOf(webhook.id), cut(webhook.url), putBack, () => goToWebhooks(webhook.id));
   webhooks.value = (webhooks.value ?? []).filter(({ id }) => id !== webhook.id);
   goToWebhooks();
 }
@@ -58,11 +61,21 @@ export function Webhooks({ webhookId }: { webhookId: string }) {
     addEventListener("focus", lookAgain);
     return () => removeEventListener("focus", lookAgain);
   }, [key.value, webhookId]);
+  const box = useRef<HTMLDivElement>(null);
+  // What had the focus is gone by now.
+  useEffect(() => box.current?.focus(), [webhookId]);
   const webhook = webhooks.value?.find(({ id }) => id === webhookId);
   return (
     <>
       {webhookId ? <OneHeader webhook={webhook} /> : <AllHeader />}
-      <div class="scroll" tabIndex={0} role="region" aria-label={webhookId ? "Deliveries" : "Webhooks"} key={webhookId}>
+      <div
+        class="scroll"
+        key={webhookId}
+        ref={box}
+        tabIndex={0}
+        role="region"
+        aria-label={webhookId ? "Deliveries" : "Webhooks"}
+      >
         <div class="column">
           {problem.value && (
             <p class="problem" role="alert">
@@ -303,6 +316,7 @@ function DeliveryRow({ delivery, onResend }: { delivery: Delivery; onResend: () 
 
 /** How often it was tried, what the last answer was, and when it is tried again. */
 function wordsOfAttempts({ status, attempts, status_code, last_attempt_at, next_attempt_at }: Delivery): string {
+  if (!attempts) return "not sent yet";
   const words = [attempts === 1 ? "1 attempt" : `${amount(attempts)} attempts`];
   if (status === "delivered" && status_code) words.push(`answered with ${status_code}`);
   if (last_attempt_at && attempts > 1) words.push(`the last ${fullTime(last_attempt_at)}`);
