@@ -87,6 +87,7 @@ def test_the_end_of_a_run_is_told_in_the_form_that_the_sdk_knows(client, receive
         client.webhooks.verify_signature(body + b" ", headers, secret=webhook["secret"])
     (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
     assert (delivery["id"], delivery["attempts"], delivery["status_code"]) == (event["id"], 1, 200)
+    assert (delivery["type"], delivery["data"]) == (event["type"], event["data"])
     assert delivery["next_attempt_at"] is None
 
 
@@ -169,6 +170,25 @@ def test_it_is_given_up_after_the_time_that_is_set(new_client, servers, database
     finish_run(client)
     (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] != "pending")
     assert delivery["status"] == "failed"
+
+
+def test_what_was_taken_or_given_up_is_sent_again_when_asked(client, new_client, telling, receiver):
+    webhook = create(client, receiver.url)
+    receiver.answers.append((410, {}))
+    finish_run(client)
+    (failed,) = deliveries(client, webhook, until=lambda page: page[0]["status"] == "failed")
+    path = f"/webhooks/{webhook['id']}/deliveries/{failed['id']}/resend"
+    for count in (2, 3):
+        asked = client.post(path, cast_to=object)
+        assert (asked["id"], asked["status"], asked["data"]) == (failed["id"], "pending", failed["data"])
+        receiver.wait_for(count)
+        (delivered,) = deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+        assert delivered["attempts"] == count
+    assert len({(headers["webhook-id"], body) for _, headers, body in receiver.received}) == 1
+    with pytest.raises(Exception, match="No event found"):
+        client.post(path.replace(failed["id"], "evt_other"), cast_to=object)
+    with pytest.raises(Exception, match="No webhook found"):
+        new_client(telling).post(path, cast_to=object)
 
 
 def test_what_is_over_is_forgotten_in_time(servers, new_client, database, model, receiver):

@@ -80,22 +80,6 @@ class WebhookDeleted(Struct, kw_only=True):
     deleted: bool = True
 
 
-class WebhookDelivery(Struct, kw_only=True):
-    """What became of one event at one address. `status_code` and `error` are of the last attempt."""
-
-    id: str
-    object: Literal["webhook.delivery"] = "webhook.delivery"
-    webhook_id: str
-    type: str
-    created_at: int
-    status: Literal["pending", "delivered", "failed"]
-    attempts: int
-    next_attempt_at: int | None
-    last_attempt_at: int | None
-    status_code: int | None
-    error: str | None
-
-
 class EventRun(Struct, kw_only=True):
     """The run that an event is about; the API has the rest."""
 
@@ -117,7 +101,25 @@ class WebhookEvent(Struct, kw_only=True):
     data: EventRun
 
 
+class WebhookDelivery(Struct, kw_only=True):
+    """What became of one event at one address. `status_code` and `error` are of the last attempt."""
+
+    id: str
+    object: Literal["webhook.delivery"] = "webhook.delivery"
+    webhook_id: str
+    type: str
+    created_at: int
+    data: EventRun
+    status: Literal["pending", "delivered", "failed"]
+    attempts: int
+    next_attempt_at: int | None
+    last_attempt_at: int | None
+    status_code: int | None
+    error: str | None
+
+
 _encode = msgspec.json.Encoder().encode
+_event = msgspec.json.Decoder(WebhookEvent).decode
 
 
 async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
@@ -214,6 +216,20 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
     return await ctx.store.read(unit)
 
 
+async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> WebhookDelivery:
+    """Tells an address of an event at once, whatever became of it before. It is the same event, under the same id."""
+
+    def unit(tx: Transaction) -> WebhookDelivery:
+        if tx.one(sql.retrieve_webhook, webhook_id=webhook_id, project_id=ctx.project_id) is None:
+            raise NotFoundError.of("webhook", webhook_id)
+        row = tx.one(sql.resend_delivery, webhook_id=webhook_id, event_id=event_id, now_ms=ctx.now_ms())
+        if row is None:
+            raise NotFoundError.of("event", event_id)
+        return _delivery(webhook_id, *row)
+
+    return await ctx.store.write(unit)
+
+
 def change(ctx: Context, project_id: str, run: Run, seq: int) -> Change:
     """What notes that the project's webhooks are to be told of the run's status; `seq` is the number of its event."""
     event_type = f"thread.run.{run.status}"
@@ -273,18 +289,20 @@ def _bounds(window: Window[tuple[int, str]]) -> dict[str, object]:
 def _delivery(
     webhook_id: str,
     event_id: str,
-    event_type: str,
+    payload: str,
     created_ms: int,
     status: Literal["pending", "delivered", "failed"],
     attempts: int,
     *times_and_outcome: int | str | None,
 ) -> WebhookDelivery:
     next_at, attempted_at, http_status, error = times_and_outcome
+    event = _event(payload)
     return WebhookDelivery(
         id=event_id,
         webhook_id=webhook_id,
-        type=event_type,
+        type=event.type,
         created_at=created_ms // 1000,
+        data=event.data,
         status=status,
         attempts=attempts,
         next_attempt_at=_seconds(next_at),

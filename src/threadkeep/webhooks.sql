@@ -35,11 +35,17 @@ on conflict (webhook_id, event_id) do nothing
 select created_ms from webhook_deliveries where webhook_id = :webhook_id and event_id = :event_id
 
 -- name: list_deliveries
-select event_id, type, created_ms, status, attempts, next_at, attempted_at, http_status, error
+select event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error
 from webhook_deliveries
 where webhook_id = :webhook_id
     and (created_ms, event_id) > (:low_at, :low_id) and (created_ms, event_id) < (:high_at, :high_id)
 order by created_ms {direction}, event_id {direction} limit :limit
+
+-- What is under way is sent once more beside that; its receiver knows the event by its id.
+-- name: resend_delivery
+update webhook_deliveries set status = 'pending', next_at = :now_ms
+where webhook_id = :webhook_id and event_id = :event_id
+returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error
 
 -- name: list_due_webhooks
 select distinct webhook_id from webhook_deliveries where status = 'pending' and next_at <= :now_ms limit :limit

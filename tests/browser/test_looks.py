@@ -182,6 +182,41 @@ def test_colours_can_be_chosen(page):
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == dark == "rgb(22, 24, 26)"
 
 
+def test_the_menu_is_in_sight_and_closes_by_itself(page, shoot):
+    page.get_by_label("Settings").click()
+    sheet = page.locator(".sheet")
+    expect(sheet.get_by_role("link", name="Webhooks")).to_be_visible()
+    shoot(page, "menu")
+    assert sheet.bounding_box()["x"] > 0
+    assert sheet.evaluate("sheet => sheet.scrollWidth <= sheet.clientWidth")
+    page.get_by_role("heading", name="What shall we talk about?").click()
+    expect(sheet).to_be_hidden()
+    page.get_by_label("Settings").click()
+    page.get_by_label("Colours").focus()
+    page.keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+    expect(page.get_by_label("Settings")).to_be_focused()
+
+
+@pytest.mark.usefixtures("assistant")
+def test_what_is_closed_gives_the_focus_back(page, say):
+    edit = page.get_by_role("button", name="Edit", exact=True)
+    edit.click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(edit).to_be_focused()
+    say(page, "Hello")
+    expect(page.get_by_role("link", name="Run ·")).to_be_visible()
+    title = page.get_by_role("button", name="Hello")
+    for key in ("Enter", "Escape"):
+        title.click()
+        page.get_by_role("textbox", name="Title").press(key)
+        expect(title).to_be_focused()
+    page.get_by_role("button", name="Runs").click()
+    page.get_by_role("button", name="Close runs").click()
+    expect(page.get_by_role("button", name="Runs")).to_be_focused()
+
+
 @pytest.mark.usefixtures("assistant")
 def test_a_phone_shows_one_thing_at_a_time(new_page, server, client, model, say, shoot):
     furnish(client)
@@ -248,7 +283,8 @@ def test_an_assistant_is_made_and_changed(page, client, say, shoot):
 def test_a_run_shows_its_steps_its_tokens_and_its_whole_log(page, client, model, say):
     [assistant] = client.beta.assistants.list().data
     client.beta.assistants.update(assistant.id, tools=[{"type": "function", "function": {"name": "look"}}])
-    model.reply(testing.tool_calls(testing.call("look", {"at": "it"})), testing.text("I ", "have ", "looked."))
+    arguments = {"at": "it" * 100}
+    model.reply(testing.tool_calls(testing.call("look", arguments)), testing.text("I ", "have ", "looked."))
     say(page, "Look")
     page.get_by_role("textbox", name="Output of look").fill("seen")
     page.get_by_role("button", name="Send output").click()
@@ -258,6 +294,8 @@ def test_a_run_shows_its_steps_its_tokens_and_its_whole_log(page, client, model,
         [re.compile("1. Function calls.*tokens"), re.compile("2. Message.*tokens")]
     )
     expect(runs.locator(".status")).to_have_text("completed")
+    details = runs.locator(".details")
+    assert details.evaluate("details => details.scrollWidth <= details.clientWidth")
     runs.get_by_text("Event log").click()
     expect(runs.get_by_text(re.compile(r"^\d+ events$"))).to_be_visible()
     runs.get_by_label("Show deltas").uncheck()

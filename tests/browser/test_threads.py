@@ -180,6 +180,32 @@ def test_threads_that_others_make_appear_when_one_comes_back(page, client):
     expect(rows(page)).to_have_text([re.compile("Second"), re.compile("First")])
 
 
+def test_an_address_that_leads_nowhere_says_so(page, server):
+    page.goto(f"{server.url}#/thread_missing")
+    expect(page.get_by_role("alert")).to_have_text("No thread found with id 'thread_missing'.")
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_have_count(0)
+    page.goto(f"{server.url}#/%zz")
+    expect(page.get_by_role("alert")).to_contain_text("%zz")
+    page.get_by_role("link", name="New").click()
+    expect(page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+
+
+def test_a_thread_that_could_not_be_loaded_comes_when_the_server_is_back(new_page, wire, client):
+    thread = client.beta.threads.create(metadata={"title": "A tale"})
+    page = new_page()
+    page.goto(wire.url)
+    expect(rows(page)).to_have_count(1)
+    wire.cut()
+    rows(page).click()
+    expect(page.get_by_role("alert")).to_have_text("The server cannot be reached.")
+    wire.mend()
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.get_by_role("heading", name="A tale")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_visible()
+    assert page.url.endswith(thread.id)
+
+
 def test_a_strict_server_has_no_list_and_says_so(new_server, new_page, sdk, say):
     server = new_server(strict=True)
     sdk(server).beta.assistants.create(model="scripted", name="Ada", instructions="You help.")

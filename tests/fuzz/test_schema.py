@@ -77,6 +77,8 @@ def new_ids(server, headers):
             "step_id": steps[0]["id"],
             "model": "org/model:free",
             "webhook_id": new_webhook(),
+            # It is told of nothing, so there is none.
+            "event_id": "evt_none",
         }
 
     return make

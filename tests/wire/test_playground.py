@@ -26,13 +26,22 @@ def assets(http):
 def test_the_page_names_all_that_it_needs(http):
     page = http.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert sorted(re.sub(r"-[0-9a-f]{12}", "", path) for path in assets(http)) == [
+    assert sorted(re.sub(r"-[0-9A-Z]{8}", "", path) for path in assets(http)) == [
         "/assets/app.js",
+        "/assets/chunk.js",
         "/assets/icon.svg",
         "/assets/style.css",
     ]
     for path in assets(http):
         assert http.get(path).status_code == 200
+
+
+def test_what_its_script_loads_later_is_there(http):
+    [app] = [path for path in assets(http) if "/app-" in path]
+    [later] = re.findall(r'import\("\./(later-[^"]+)"\)', http.get(app).text)[:1]
+    imported = re.findall(r'from"\./([^"]+)"', http.get(f"/assets/{later}").text)
+    # Nothing that would have to be waited for once more.
+    assert {f"/assets/{name}" for name in imported} <= set(assets(http))
 
 
 def test_the_page_may_run_no_script_but_its_own(http):

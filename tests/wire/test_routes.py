@@ -78,6 +78,7 @@ class Owner:
             "run_id": self._run_id,
             "message_id": self.get(f"/threads/{self.thread['id']}/messages").json()["data"][-1]["id"],
             "webhook_id": self.webhook["id"],
+            "event_id": self.get(f"/webhooks/{self.webhook['id']}/deliveries").json()["data"][0]["id"],
             "step_id": self.get(f"{self._runs}/{self._run_id}/steps").json()["data"][0]["id"],
         }
         self.before = self.everything()

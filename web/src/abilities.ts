@@ -7,7 +7,7 @@ interface Description {
   components: { schemas: Record<string, { properties?: Record<string, unknown> }> };
 }
 
-export const abilities = signal({ copy: false, search: false, edit: false });
+export const abilities = signal({ copy: false, search: false, edit: false, webhooks: false, resend: false });
 
 export async function learnAbilities(): Promise<void> {
   try {
@@ -17,6 +17,8 @@ export async function learnAbilities(): Promise<void> {
       copy: has("/threads/{thread_id}/copy"),
       search: has("/threads/search"),
       edit: "content" in (description.components.schemas["MessageUpdateParams"]?.properties ?? {}),
+      webhooks: has("/webhooks"),
+      resend: has("/webhooks/{webhook_id}/deliveries/{event_id}/resend"),
     };
   } catch {
     // Without it there are fewer buttons, and nothing else is lost.

@@ -1,8 +1,9 @@
 // Assistants: which there are, which one answers, and the form that makes or changes one.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { call, query, wordsOf } from "./api";
+import { useModal } from "./modal";
 import { announce, complain } from "./notices";
 import type { Assistant, Page, Tool } from "./wire";
 
@@ -123,13 +124,12 @@ export function AssistantForm() {
 
 function Form({ subject }: { subject: Assistant | "new" }) {
   const known = subject === "new" ? null : subject;
-  const dialog = useRef<HTMLDialogElement>(null);
+  const dialog = useModal();
   const [problem, setProblem] = useState("");
   const [isSaving, setSaving] = useState(false);
   const [functions, setFunctions] = useState<string[]>(() =>
     (known?.tools ?? []).filter((tool) => tool.function).map((tool) => JSON.stringify(tool.function, null, 2)),
   );
-  useEffect(() => dialog.current?.showModal(), []);
   const close = (): void => {
     inForm.value = null;
   };

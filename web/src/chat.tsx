@@ -8,11 +8,12 @@ import { Calls } from "./calls";
 import { begin, type Conversation } from "./conversation";
 import { itemsOf, type Item } from "./items";
 import { MessageView } from "./message";
+import { editMetadata } from "./metadata";
 import { complain } from "./notices";
 import { go, place } from "./place";
-import { copy, remove, retitle, titleOf } from "./threads";
+import { copy, remove, replace, retitle, titleOf } from "./threads";
 import { amount } from "./times";
-import { isActive, type Message, type Run } from "./wire";
+import { isActive, type Message, type Run, type Thread } from "./wire";
 
 const DRAFT = "threadkeep.draft.";
 // Who is nearer to the end than that sees new text come in.
@@ -91,15 +92,17 @@ export function Chat({ conversation, found }: { conversation: Conversation; foun
           )}
         </div>
       </div>
-      <Composer
-        key={conversation.id}
-        id={conversation.id}
-        conversation={conversation}
-        onSend={async (text, assistantId) => {
-          isAtEnd.current = true;
-          await conversation.say(text, assistantId);
-        }}
-      />
+      {(conversation.thread.value || isLoading.value) && (
+        <Composer
+          key={conversation.id}
+          id={conversation.id}
+          conversation={conversation}
+          onSend={async (text, assistantId) => {
+            isAtEnd.current = true;
+            await conversation.say(text, assistantId);
+          }}
+        />
+      )}
     </>
   );
 }
@@ -131,6 +134,10 @@ function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
       onEdit={(text) => act((id) => conversation.editAndRun(message, text, id, abilities.value.edit))}
       onRunAgain={() => act((id) => conversation.runAgain(message, id))}
       onCopy={() => void copyTo().catch(complain)}
+      onMetadata={() => {
+        const path = `/threads/${conversation.id}/messages/${message.id}`;
+        editMetadata<Message>("Metadata of the message", path, (changed) => conversation.replace(changed));
+      }}
     />
   );
 }
@@ -323,6 +330,7 @@ function Composer({ id, conversation, onSend }: ComposerProps) {
 export function ChatHeader({ conversation }: { conversation: Conversation }) {
   const thread = conversation.thread.value;
   const [isEdited, setEdited] = useState(false);
+  const isLeftByKey = useRef(false);
   const { showsRuns } = place.value;
   useEffect(() => {
     document.title = thread ? `${titleOf(thread)} · Threadkeep` : "Threadkeep";
@@ -347,6 +355,9 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
           ref={(element) => element?.focus()}
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
+            isLeftByKey.current = event.key === "Enter" || event.key === "Escape";
+            // Or the key would press what has the focus next.
+            if (isLeftByKey.current) event.preventDefault();
             if (event.key === "Enter") event.currentTarget.blur();
             if (event.key === "Escape") {
               // It loses the focus on its way out, and that must not save.
@@ -357,7 +368,17 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
         />
       ) : (
         <h1>
-          <button type="button" class="title" title="Change the title" onClick={() => setEdited(true)} disabled={!thread}>
+          <button
+            type="button"
+            class="title"
+            title="Change the title"
+            disabled={!thread}
+            ref={(element) => {
+              if (isLeftByKey.current) element?.focus();
+              isLeftByKey.current = false;
+            }}
+            onClick={() => setEdited(true)}
+          >
             {thread ? titleOf(thread) : "\u00a0"}
           </button>
         </h1>
@@ -369,10 +390,28 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
               Copy
             </button>
           )}
+          <button
+            type="button"
+            class="quiet"
+            onClick={() =>
+              editMetadata<Thread>("Metadata of the thread", `/threads/${thread.id}`, (changed) => {
+                conversation.thread.value = changed;
+                replace(changed);
+              })
+            }
+          >
+            Metadata
+          </button>
           <button type="button" class="quiet" onClick={() => remove(thread)}>
             Delete
           </button>
-          <button type="button" class="quiet" aria-pressed={showsRuns} onClick={() => go(conversation.id, !showsRuns)}>
+          <button
+            type="button"
+            id="runs"
+            class="quiet"
+            aria-pressed={showsRuns}
+            onClick={() => go(conversation.id, !showsRuns)}
+          >
             Runs
           </button>
         </nav>

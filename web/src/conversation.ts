@@ -60,6 +60,7 @@ export class Conversation {
         this.reload(),
       ]);
       this.thread.value = thread;
+      this.problem.value = "";
     } catch (error) {
       if (!this.stop.signal.aborted) this.problem.value = error instanceof Error ? error.message : String(error);
     }
@@ -85,6 +86,8 @@ export class Conversation {
   /** Looks what others have done meanwhile. */
   async refresh(): Promise<void> {
     if (this.isFollowing || this.isBusy.value || this.isLoading.value) return;
+    // There was nothing to be had before.
+    if (!this.thread.value) return this.open();
     try {
       await this.reload();
     } catch {
@@ -149,7 +152,7 @@ export class Conversation {
       const path = `/threads/${this.id}/messages`;
       if (canEdit) {
         const changed = await call<Message>("POST", `${path}/${message.id}`, { body: { content } });
-        this.setMessages(this.messages.value.map((other) => (other.id === changed.id ? changed : other)));
+        this.replace(changed);
         await this.removeBehind(message, false);
       } else {
         await this.removeBehind(message, true);
@@ -173,6 +176,11 @@ export class Conversation {
     const path = `/threads/${this.id}/messages/${message.id}/versions`;
     const page = await call<Page<{ content: Part[] }>>("GET", path, { signal: this.stop.signal });
     return page.data.map(textOf);
+  }
+
+  /** Takes in a message that was changed. */
+  replace(changed: Message): void {
+    this.setMessages(this.messages.value.map((other) => (other.id === changed.id ? changed : other)));
   }
 
   async cancel(): Promise<void> {

@@ -1,15 +1,14 @@
 // The question for a key.
 
-import { useEffect, useRef } from "preact/hooks";
 import { isKeyRemembered, keepKey, keyAsked } from "./api";
+import { useModal } from "./modal";
 
 export function KeyQuestion({ onKey }: { onKey: () => void }) {
   return keyAsked.value === null ? null : <Question onKey={onKey} />;
 }
 
 function Question({ onKey }: { onKey: () => void }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  const dialog = useModal();
   return (
     // There is nothing to do without one.
     <dialog ref={dialog} class="small-dialog" aria-labelledby="key-title" onCancel={(event) => event.preventDefault()}>

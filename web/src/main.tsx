@@ -9,26 +9,34 @@ import { AssistantForm, loadAssistants } from "./assistants";
 import { Chat, ChatHeader, NewChat, answerIfPending } from "./chat";
 import { Conversation } from "./conversation";
 import { KeyQuestion } from "./key";
+import { lazily } from "./lazy";
+import { subject } from "./metadata";
 import { Notices, complain } from "./notices";
 import { go, place } from "./place";
-import { RunView } from "./runview";
 import { applyScheme } from "./settings";
 import { Sidebar, foundMessage } from "./sidebar";
 import * as threads from "./threads";
+import { finishDeletions } from "./undo";
+
+const RunView = lazily(() => import("./later").then((module) => module.RunView));
+const Webhooks = lazily(() => import("./later").then((module) => module.Webhooks));
+const MetadataForm = lazily(() => import("./later").then((module) => module.MetadataForm));
 
 const conversation = signal<Conversation | null>(null);
 
 function App() {
-  const { thread, showsRuns, run } = place.value;
+  const { thread, showsRuns, run, showsWebhooks, webhook } = place.value;
   const open = conversation.value;
   useEffect(() => show(thread), [thread]);
-  const view = !thread ? "at-list" : showsRuns ? "at-runs" : "at-chat";
+  const view = !thread && !showsWebhooks ? "at-list" : showsRuns ? "at-runs" : "at-chat";
   return (
     <>
       <div class={`page ${view}`}>
         <Sidebar />
         <main>
-          {open && open.id === thread ? (
+          {showsWebhooks ? (
+            <Webhooks webhookId={webhook} />
+          ) : open && open.id === thread ? (
             <>
               <ChatHeader conversation={open} />
               <Chat key={open.id} conversation={open} found={foundMessage.value} />
@@ -47,6 +55,7 @@ function App() {
         {showsRuns && open && open.id === thread && <RunView conversation={open} runId={run} />}
       </div>
       <AssistantForm />
+      {subject.value && <MetadataForm />}
       <KeyQuestion onKey={start} />
       <Notices />
     </>
@@ -71,7 +80,7 @@ function show(thread: string): void {
 
 /** Loads what the page needs; also after a key was given. */
 function start(): void {
-  threads.finishDeletions();
+  finishDeletions();
   void threads.load();
   loadAssistants().catch((error: unknown) => {
     // For want of a key there is a question already.

@@ -3,7 +3,7 @@
 
 import { Lexer, type Token, type Tokens } from "marked";
 import { Component, type ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { CopyButton } from "./copy";
 import { highlighted } from "./highlight";
 
 const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
@@ -160,21 +160,5 @@ export function Code({ text, language }: { text: string; language: string }) {
         <code>{highlighted(text, language)}</code>
       </pre>
     </figure>
-  );
-}
-
-export function CopyButton({ text, label = "Copy" }: { text: string; label?: string }) {
-  const [isDone, setDone] = useState(false);
-  const copy = async (): Promise<void> => {
-    await navigator.clipboard.writeText(text);
-    setDone(true);
-    setTimeout(() => setDone(false), 1500);
-  };
-  // A page without TLS that is not on this machine has no clipboard.
-  if (!navigator.clipboard) return null;
-  return (
-    <button type="button" class="quiet" onClick={() => void copy()}>
-      {isDone ? "Copied" : label}
-    </button>
   );
 }

@@ -3,7 +3,8 @@
 import { Component } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { endOf } from "./advice";
-import { CopyButton, Link, Markdown } from "./markdown";
+import { CopyButton } from "./copy";
+import { Link, Markdown } from "./markdown";
 import { complain } from "./notices";
 import { fullTime } from "./times";
 import { textOf, type Message, type Part } from "./wire";
@@ -22,6 +23,7 @@ interface Props {
   onEdit: (text: string) => void;
   onRunAgain: () => void;
   onCopy: () => void;
+  onMetadata: () => void;
 }
 
 export class MessageView extends Component<Props> {
@@ -38,7 +40,7 @@ export class MessageView extends Component<Props> {
   }
 }
 
-function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRunAgain, onCopy }: Props) {
+function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRunAgain, onCopy, onMetadata }: Props) {
   const [isEdited, setEdited] = useState(false);
   const isUser = message.role === "user";
   const text = textOf(message);
@@ -93,6 +95,9 @@ function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRun
               Copy to here
             </button>
           )}
+          <button type="button" class="quiet" onClick={onMetadata}>
+            Metadata
+          </button>
         </footer>
       )}
     </article>

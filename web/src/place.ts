@@ -1,4 +1,4 @@
-// Which thread and run are shown. It stands in the address, behind `#`, so that it survives a reload.
+// Which thread and run are shown, or which webhook. It stands in the address, behind `#`, so that it survives a reload.
 
 import { computed, signal } from "@preact/signals";
 
@@ -8,8 +8,12 @@ export interface Place {
   // Whether the runs are shown, and which of them.
   showsRuns: boolean;
   run: string;
+  // Whether webhooks have the place of a thread, and which of them shows its deliveries.
+  showsWebhooks: boolean;
+  webhook: string;
 }
 
+const WEBHOOKS = "webhooks";
 const hash = signal(location.hash);
 
 addEventListener("hashchange", () => {
@@ -17,11 +21,27 @@ addEventListener("hashchange", () => {
 });
 
 export const place = computed<Place>(() => {
-  const [, thread = "", runs = "", run = ""] = decodeURIComponent(hash.value.slice(1)).split("/");
-  return { thread, showsRuns: runs === "runs", run };
+  const [, first = "", second = "", third = ""] = decoded(hash.value.slice(1)).split("/");
+  if (first === WEBHOOKS) return { thread: "", showsRuns: false, run: "", showsWebhooks: true, webhook: second };
+  return { thread: first, showsRuns: second === "runs", run: third, showsWebhooks: false, webhook: "" };
 });
 
+// What somebody has typed may be no encoding of anything.
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 export function go(thread: string, runs = false, run = ""): void {
-  location.hash = `/${thread}${runs ? "/runs" : ""}${run ? `/${run}` : ""}`;
+  goTo(`/${thread}${runs ? "/runs" : ""}${run ? `/${run}` : ""}`);
+}
+
+export const goToWebhooks = (webhook = ""): void => goTo(`/${WEBHOOKS}${webhook ? `/${webhook}` : ""}`);
+
+function goTo(path: string): void {
+  location.hash = path;
   hash.value = location.hash;
 }

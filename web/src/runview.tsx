@@ -5,7 +5,7 @@ import { troubleOf } from "./advice";
 import { ask, eventsOf, wordsOf, type StreamEvent } from "./api";
 import { pretty } from "./calls";
 import type { Conversation } from "./conversation";
-import { CopyButton } from "./markdown";
+import { CopyButton } from "./copy";
 import { go } from "./place";
 import { amount, duration, fullTime, shortTime } from "./times";
 import { isActive, type Run, type Step, type Usage } from "./wire";
@@ -35,7 +35,15 @@ export function RunView({ conversation, runId }: { conversation: Conversation; r
             ))}
           </select>
         )}
-        <button type="button" class="icon" aria-label="Close runs" onClick={() => go(conversation.id)}>
+        <button
+          type="button"
+          class="icon"
+          aria-label="Close runs"
+          onClick={() => {
+            go(conversation.id);
+            requestAnimationFrame(() => document.getElementById("runs")?.focus());
+          }}
+        >
           ×
         </button>
       </header>

@@ -1,6 +1,8 @@
 // The small menu: colours, the key, and where the docs are.
 
 import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { abilities } from "./abilities";
 import { forgetKey, key } from "./api";
 
 const SCHEME = "threadkeep.scheme";
@@ -14,8 +16,29 @@ export function applyScheme(): void {
 }
 
 export function Settings() {
+  const menu = useRef<HTMLDetailsElement>(null);
+  const close = (): void => menu.current?.removeAttribute("open");
+  useEffect(() => {
+    const closeOutside = ({ target }: Event): void => {
+      if (!menu.current?.contains(target as Node)) close();
+    };
+    document.addEventListener("pointerdown", closeOutside);
+    document.addEventListener("focusin", closeOutside);
+    return () => {
+      document.removeEventListener("pointerdown", closeOutside);
+      document.removeEventListener("focusin", closeOutside);
+    };
+  }, []);
   return (
-    <details class="menu" onKeyDown={(event) => event.key === "Escape" && event.currentTarget.removeAttribute("open")}>
+    <details
+      class="menu"
+      ref={menu}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        close();
+        menu.current?.querySelector("summary")?.focus();
+      }}
+    >
       <summary aria-label="Settings" title="Settings">
         ⋯
       </summary>
@@ -49,6 +72,11 @@ export function Settings() {
           >
             Forget the key
           </button>
+        )}
+        {abilities.value.webhooks && (
+          <a href="#/webhooks" onClick={close}>
+            Webhooks
+          </a>
         )}
         <a href="docs" target="_blank" rel="noopener">
           API reference

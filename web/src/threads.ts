@@ -2,18 +2,16 @@
 
 import { batch, signal } from "@preact/signals";
 import { abilities } from "./abilities";
-import { ApiError, ask, call, query } from "./api";
-import { complain, notify } from "./notices";
+import { ApiError, call, query } from "./api";
 import { go, place } from "./place";
+import { deleteLater, isGone as isGonePath } from "./undo";
 import type { Metadata, Page, SearchResult, Thread } from "./wire";
 
 // A screen full at first, so that it is there soon.
 const FIRST_PAGE = 30;
 const PAGE = 100;
 const SEARCH_PAGE = 50;
-const UNDO_MS = 7000;
 const TITLE_CHARACTERS = 70;
-const LEFT = "threadkeep.left";
 
 export interface Row {
   thread: Thread;
@@ -37,11 +35,7 @@ export const searched = signal("");
 
 let stopLoading = new AbortController();
 let cursor: string | null = null;
-// Threads that are deleted but for the chance to take that back, with what carries it out.
-const leaving = new Map<string, () => void>();
-// Those whose deletion was sent off when the page was left, and may not have arrived.
-const left = new Set<string>(JSON.parse(sessionStorage.getItem(LEFT) ?? "[]") as string[]);
-const isGone = (threadId: string): boolean => leaving.has(threadId) || left.has(threadId);
+const isGone = (thread: Thread): boolean => isGonePath(`/threads/${thread.id}`);
 
 export const rowAt = (index: number): Row => rows[index]!;
 export const rowCount = (): number => (void version.value, rows.length);
@@ -78,7 +72,7 @@ export async function loadMore(anew = false): Promise<void> {
     const page = await nextPage(parse(searched.value), stop);
     if (stop.aborted) return;
     if (anew) rows.length = 0;
-    rows.push(...page.data.filter((row) => !isGone(row.thread.id)));
+    rows.push(...page.data.filter((row) => !isGone(row.thread)));
     hasMore.value = page.has_more;
     cursor = page.last_id;
   } catch (error) {
@@ -136,7 +130,7 @@ export async function loadNewer(): Promise<void> {
 
 /** A thread that is new, at the top. */
 export function add(thread: Thread): void {
-  if (searched.value || isGone(thread.id) || indexOf(thread.id) >= 0) return;
+  if (searched.value || isGone(thread) || indexOf(thread.id) >= 0) return;
   rows.unshift({ thread });
   version.value++;
 }
@@ -181,32 +175,17 @@ export async function copy(thread: Thread, upTo?: string): Promise<Thread> {
 
 /** Takes a thread out of the list; it is deleted when it can no longer be taken back. */
 export function remove(thread: Thread): void {
-  if (leaving.has(thread.id)) return;
+  if (isGone(thread)) return;
   const index = indexOf(thread.id);
   const row = index < 0 ? { thread } : rows.splice(index, 1)[0]!;
   // A search may have found it more than once.
   for (let other = indexOf(thread.id); other >= 0; other = indexOf(thread.id)) rows.splice(other, 1);
-  const carryOut = (): void => {
-    leaving.delete(thread.id);
-    ask("DELETE", `/threads/${thread.id}`, { keepalive: true }).catch((error: unknown) => {
-      if (error instanceof ApiError && error.status === 404) return;
-      putBack(row, index);
-      complain(error);
-    });
-  };
-  leaving.set(thread.id, carryOut);
-  notify(`Deleted “${titleOf(thread)}”`, {
-    ms: UNDO_MS,
-    gone: carryOut,
-    action: {
-      label: "Undo",
-      run: () => {
-        leaving.delete(thread.id);
-        putBack(row, index);
-        go(thread.id);
-      },
-    },
-  });
+  deleteLater(
+    `/threads/${thread.id}`,
+    titleOf(thread),
+    () => putBack(row, index),
+    () => go(thread.id),
+  );
   version.value++;
   if (place.value.thread === thread.id) go("");
 }
@@ -216,19 +195,3 @@ function putBack(row: Row, index: number): void {
   rows.splice(index < 0 ? 0 : Math.min(index, rows.length), 0, row);
   version.value++;
 }
-
-/** Sends deletions once more that were sent off when the page was left. */
-export function finishDeletions(): void {
-  for (const threadId of left) {
-    ask("DELETE", `/threads/${threadId}`).catch((error: unknown) => {
-      if (!(error instanceof ApiError && error.status === 404)) left.delete(threadId);
-    });
-  }
-}
-
-// Who leaves the page can no longer take anything back.
-addEventListener("pagehide", () => {
-  if (leaving.size) sessionStorage.setItem(LEFT, JSON.stringify([...leaving.keys()]));
-  else sessionStorage.removeItem(LEFT);
-  for (const carryOut of [...leaving.values()]) carryOut();
-});

@@ -33,6 +33,7 @@ export interface Message {
   role: "user" | "assistant";
   status: "in_progress" | "completed" | "incomplete";
   content: Part[];
+  metadata: Metadata;
   assistant_id: string | null;
   run_id: string | null;
   incomplete_details: { reason: string } | null;
@@ -126,6 +127,29 @@ export interface SearchResult {
   thread: Thread;
   message: Message;
   snippet: string;
+}
+
+export interface Webhook {
+  id: string;
+  created_at: number;
+  url: string;
+  events: string[];
+  // Only when it was made.
+  secret?: string;
+}
+
+export interface Delivery {
+  id: string;
+  type: string;
+  created_at: number;
+  // The run it is of; older servers do not say.
+  data?: { id: string; thread_id: string };
+  status: "pending" | "delivered" | "failed";
+  attempts: number;
+  next_attempt_at: number | null;
+  last_attempt_at: number | null;
+  status_code: number | null;
+  error: string | null;
 }
 
 export interface MessageDelta {

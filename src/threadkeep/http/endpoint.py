@@ -73,6 +73,7 @@ PREFIXES = {
     "run_id": "run",
     "step_id": "step",
     "webhook_id": "wh",
+    "event_id": "evt",
 }
 
 

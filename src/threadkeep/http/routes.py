@@ -188,6 +188,15 @@ ROUTES = (
         beta=False,
         ours=True,
     ),
+    Route(
+        "POST",
+        f"{WEBHOOK}/deliveries/{{event_id}}/resend",
+        webhooks.resend_delivery,
+        "Resend webhook delivery",
+        result=WebhookDelivery,
+        beta=False,
+        ours=True,
+    ),
 )
 
 VERSION_PREFIX = "/v1"

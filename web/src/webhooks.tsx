@@ -1,0 +1,328 @@
+// Webhooks: the addresses that are told of runs, and what became of what they were told.
+
+import { signal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { abilities } from "./abilities";
+import { call, key, query, wordsOf } from "./api";
+import { Deliveries, troubleOf } from "./deliveries";
+import { announce, complain } from "./notices";
+import { goToWebhooks } from "./place";
+import { amount, duration, fullTime, shortTime } from "./times";
+import { deleteLater, isGone } from "./undo";
+import { EVENTS, WebhookForm } from "./webhookform";
+import type { Delivery, Page, Webhook } from "./wire";
+
+// A project has fewer.
+const WEBHOOKS_MAX = 100;
+const CHARACTERS_TOLD = 60;
+
+const webhooks = signal<readonly Webhook[] | null>(null);
+// What each was told last.
+const latest = signal<ReadonlyMap<string, Delivery>>(new Map());
+const problem = signal("");
+const isAdding = signal(false);
+
+async function load(withLatest: boolean): Promise<void> {
+  try {
+    const { data } = await call<Page<Webhook>>("GET", `/webhooks${query({ limit: WEBHOOKS_MAX })}`);
+    webhooks.value = data.filter(({ id }) => !isGone(pathOf(id)));
+    problem.value = "";
+    if (!withLatest) return;
+    const told = await Promise.all(
+      data.map(({ id }) => call<Page<Delivery>>("GET", `${pathOf(id)}/deliveries${query({ limit: 1 })}`)),
+    );
+    latest.value = new Map(told.flatMap((page, index) => page.data.map((delivery) => [data[index]!.id, delivery])));
+  } catch (error) {
+    problem.value = wordsOf(error);
+  }
+}
+
+const pathOf = (webhookId: string): string => `/webhooks/${webhookId}`;
+
+const cut = (url: string): string => (url.length > CHARACTERS_TOLD ? `${url.slice(0, CHARACTERS_TOLD)}…` : url);
+
+function remove(webhook: Webhook): void {
+  const putBack = (): void => {
+    webhooks.value = [...(webhooks.value ?? []), webhook].sort((a, b) => b.created_at - a.created_at);
+  };
+  deleteLater(pathOf(webhook.id), cut(webhook.url), putBack, () => goToWebhooks(webhook.id));
+  webhooks.value = (webhooks.value ?? []).filter(({ id }) => id !== webhook.id);
+  goToWebhooks();
+}
+
+export function Webhooks({ webhookId }: { webhookId: string }) {
+  useEffect(() => {
+    document.title = "Webhooks · Threadkeep";
+    const look = (): Promise<void> => load(!webhookId);
+    const lookAgain = (): void => {
+      if (!document.hidden) void look();
+    };
+    void look();
+    addEventListener("focus", lookAgain);
+    return () => removeEventListener("focus", lookAgain);
+  }, [key.value, webhookId]);
+  const box = useRef<HTMLDivElement>(null);
+  // What had the focus is gone by now.
+  useEffect(() => box.current?.focus(), [webhookId]);
+  const webhook = webhooks.value?.find(({ id }) => id === webhookId);
+  return (
+    <>
+      {webhookId ? <OneHeader webhook={webhook} /> : <AllHeader />}
+      <div
+        class="scroll"
+        key={webhookId}
+        ref={box}
+        tabIndex={0}
+        role="region"
+        aria-label={webhookId ? "Deliveries" : "Webhooks"}
+      >
+        <div class="column">
+          {problem.value && (
+            <p class="problem" role="alert">
+              {problem.value}
+            </p>
+          )}
+          {webhookId ? (
+            <One key={`${webhookId} ${key.value}`} webhook={webhook} webhookId={webhookId} />
+          ) : (
+            <All webhooks={webhooks.value} />
+          )}
+        </div>
+      </div>
+      {isAdding.value && (
+        <WebhookForm
+          onClose={() => {
+            isAdding.value = false;
+          }}
+          onMade={(made) => {
+            webhooks.value = [made, ...(webhooks.value ?? [])];
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+function AllHeader() {
+  return (
+    <header class="top">
+      <a class="back" href="#/" aria-label="All threads">
+        ←
+      </a>
+      <h1>Webhooks</h1>
+      <nav aria-label="Webhooks">
+        <button
+          type="button"
+          class="quiet"
+          onClick={() => {
+            isAdding.value = true;
+          }}
+        >
+          Add a webhook
+        </button>
+      </nav>
+    </header>
+  );
+}
+
+function OneHeader({ webhook }: { webhook: Webhook | undefined }) {
+  return (
+    <header class="top">
+      <a class="back always" href="#/webhooks" aria-label="All webhooks">
+        ←
+      </a>
+      <h1 class="address">{webhook?.url ?? "Webhook"}</h1>
+      {webhook && (
+        <nav aria-label="Webhook">
+          <button type="button" class="quiet" onClick={() => remove(webhook)}>
+            Delete
+          </button>
+        </nav>
+      )}
+    </header>
+  );
+}
+
+function All({ webhooks }: { webhooks: readonly Webhook[] | null }) {
+  if (!webhooks) return null;
+  return (
+    <>
+      <p class="muted">
+        {webhooks.length
+          ? "These addresses are told when a run of this project ends, or waits for the outputs of functions."
+          : "No webhooks yet. A webhook is an address of yours that is told when a run of this project ends, or waits for the outputs of functions."}
+      </p>
+      <ul class="plates">
+        {webhooks.map((webhook) => (
+          <li key={webhook.id}>
+            <a class="plate" href={`#/webhooks/${webhook.id}`}>
+              <span class="line">
+                <code class="address">{webhook.url}</code>
+                <Latest delivery={latest.value.get(webhook.id)} />
+              </span>
+              <span class="muted small">{wordsOfEvents(webhook.events)}</span>
+            </a>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Latest({ delivery }: { delivery: Delivery | undefined }) {
+  return (
+    <span class="small muted aside">
+      {delivery ? (
+        <>
+          <span class={`status ${delivery.status}`}>{delivery.status}</span> {shortTime(delivery.created_at)}
+        </>
+      ) : (
+        "nothing told yet"
+      )}
+    </span>
+  );
+}
+
+const nameOf = (event: string): string => event.replace("thread.run.", "").replaceAll("_", " ");
+
+const wordsOfEvents = (events: readonly string[]): string =>
+  events.length === EVENTS.length ? "All events" : events.map(nameOf).join(", ");
+
+function One({ webhook, webhookId }: { webhook: Webhook | undefined; webhookId: string }) {
+  const deliveries = useMemo(() => new Deliveries(webhookId), [webhookId]);
+  const [isLooking, setLooking] = useState(false);
+  const look = async (): Promise<void> => {
+    setLooking(true);
+    await deliveries.look();
+    setLooking(false);
+  };
+  useEffect(() => {
+    const lookAgain = (): void => {
+      if (!document.hidden) void deliveries.look();
+    };
+    void deliveries.look();
+    addEventListener("focus", lookAgain);
+    return () => {
+      removeEventListener("focus", lookAgain);
+      deliveries.close();
+    };
+  }, [deliveries]);
+  const { all, isLoaded, problem } = deliveries;
+  return (
+    <>
+      {webhook && (
+        <dl class="facts">
+          <dt>Events</dt>
+          <dd>{wordsOfEvents(webhook.events)}</dd>
+          <dt>Added</dt>
+          <dd>{fullTime(webhook.created_at)}</dd>
+          <dt>Id</dt>
+          <dd>
+            <code>{webhook.id}</code>
+          </dd>
+        </dl>
+      )}
+      <div class="line">
+        <h2>Deliveries</h2>
+        <button
+          type="button"
+          class="quiet"
+          disabled={isLooking}
+          onClick={() => void look().then(() => announce(`${amount(all.value.length)} deliveries`))}
+        >
+          Refresh
+        </button>
+      </div>
+      {problem.value && (
+        <p class="problem" role="alert">
+          {problem.value}
+        </p>
+      )}
+      {isLoaded.value && !problem.value && !all.value.length && (
+        <p class="muted">Nothing was told yet. What a run does from now on stands here, and stays for some days.</p>
+      )}
+      <ol class="deliveries" aria-label="Deliveries">
+        {all.value.map((delivery) => (
+          <DeliveryRow key={delivery.id} delivery={delivery} onResend={() => deliveries.resend(delivery)} />
+        ))}
+      </ol>
+      {deliveries.hasOlder.value && <Older onWanted={() => deliveries.loadOlder().catch(complain)} />}
+    </>
+  );
+}
+
+/** Asks for more by itself when it comes into sight. */
+function Older({ onWanted }: { onWanted: () => void }) {
+  const button = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    const observer = new IntersectionObserver(([seen]) => seen?.isIntersecting && onWanted(), { rootMargin: "400px" });
+    observer.observe(button.current!);
+    return () => observer.disconnect();
+  }, []);
+  return (
+    <button type="button" class="quiet older" ref={button} onClick={onWanted}>
+      Older deliveries
+    </button>
+  );
+}
+
+function DeliveryRow({ delivery, onResend }: { delivery: Delivery; onResend: () => Promise<void> }) {
+  const [isAsking, setAsking] = useState(false);
+  const trouble = troubleOf(delivery);
+  const { data } = delivery;
+  const resend = async (): Promise<void> => {
+    setAsking(true);
+    try {
+      await onResend();
+      announce("It is sent again.");
+    } catch (error) {
+      complain(error);
+    }
+    setAsking(false);
+  };
+  return (
+    <li>
+      <div class="line">
+        <span>
+          <span class={`status ${delivery.status}`}>{delivery.status}</span> <span>run {nameOf(delivery.type)}</span>
+        </span>
+        <time class="muted small" dateTime={new Date(delivery.created_at * 1000).toISOString()}>
+          {fullTime(delivery.created_at)}
+        </time>
+      </div>
+      {trouble && (
+        <p class="small">
+          {trouble.cause} <span class="muted">{trouble.advice}</span>
+        </p>
+      )}
+      <div class="line">
+        <span class="muted small">{wordsOfAttempts(delivery)}</span>
+        <span class="aside">
+          {data && (
+            <a class="quiet" href={`#/${data.thread_id}/runs/${data.id}`} title={data.id}>
+              See the run
+            </a>
+          )}
+          {abilities.value.resend && (
+            <button type="button" class="quiet" disabled={isAsking} onClick={() => void resend()}>
+              Send again
+            </button>
+          )}
+        </span>
+      </div>
+    </li>
+  );
+}
+
+/** How often it was tried, what the last answer was, and when it is tried again. */
+function wordsOfAttempts({ status, attempts, status_code, last_attempt_at, next_attempt_at }: Delivery): string {
+  if (!attempts) return "not sent yet";
+  const words = [attempts === 1 ? "1 attempt" : `${amount(attempts)} attempts`];
+  if (status === "delivered" && status_code) words.push(`answered with ${status_code}`);
+  if (last_attempt_at && attempts > 1) words.push(`the last ${fullTime(last_attempt_at)}`);
+  if (status === "pending" && next_attempt_at) {
+    const seconds = Math.round(next_attempt_at - Date.now() / 1000);
+    words.push(seconds < 1 ? "the next at once" : `the next in ${duration(seconds)}`);
+  }
+  return words.join(", ");
+}
