@@ -18,14 +18,16 @@ HERE = Path(__file__).parent
 ERAS = ("2", "1.109", "1.30", "1.3")
 # Sends `OpenAI-Beta: assistants=v1`, which strict refuses as the original did.
 V1_ERA = "1.3"
+# Signs of life come between the tokens of a slow model.
+HEARTBEAT_S = 0.05
 
 
 def main() -> int:
     pythons = {era: python_of(era) for era in ERAS}
     with (
         testing.model() as model,
-        testing.serve(upstream_url=model.base_url) as lenient,
-        testing.serve(upstream_url=model.base_url, strict=True) as strict,
+        testing.serve(upstream_url=model.base_url, stream_heartbeat_s=HEARTBEAT_S) as lenient,
+        testing.serve(upstream_url=model.base_url, stream_heartbeat_s=HEARTBEAT_S, strict=True) as strict,
     ):
         passed = [
             facts_hold(f"openai {era}, {name} server", python, server)

@@ -189,7 +189,8 @@ def the_polling_helpers_wait(client):
 
 @fact(V2)
 def a_stream_is_iterated(client):
-    chat = Chat(client, model="text:3")
+    # So slow that signs of life come in between.
+    chat = Chat(client, model="text:3@5")
     names = [event.event for event in chat.start(stream=True)]
     assert names[:3] == ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
     assert names.count("thread.message.delta") == 3

@@ -19,6 +19,8 @@ sys.path.append(str(HERE.parent / "eras"))
 import environments
 
 VERSIONS = ("newest", "v4")
+# Signs of life come between the tokens of a slow model.
+HEARTBEAT_S = 0.05
 
 HEADERS = """-H "Content-Type: application/json" -H "Authorization: Bearer $KEY" -H "OpenAI-Beta: assistants=v2" """
 # The requests of the reference's thread page, in the order in which one thread can meet them all.
@@ -37,8 +39,8 @@ def main() -> int:
     folders = {version: installed(version, programs) for version in VERSIONS}
     with (
         testing.model() as model,
-        testing.serve(upstream_url=model.base_url) as lenient,
-        testing.serve(upstream_url=model.base_url, strict=True) as strict,
+        testing.serve(upstream_url=model.base_url, stream_heartbeat_s=HEARTBEAT_S) as lenient,
+        testing.serve(upstream_url=model.base_url, stream_heartbeat_s=HEARTBEAT_S, strict=True) as strict,
     ):
         passed = []
         for name, server in (("lenient", lenient), ("strict", strict)):

@@ -335,7 +335,8 @@ describe("runs", () => {
   });
 
   test("a stream is iterated", async () => {
-    const { thread, body } = await chatWith("text:2");
+    // So slow that signs of life come in between.
+    const { thread, body } = await chatWith("text:2@5");
     const wrapped = [];
     for await (const event of threads.runs.stream(thread.id, body)) wrapped.push(event.event);
     const raw = [];

@@ -21,9 +21,7 @@ def frames(text):
     """Number, name and data of each frame of a stream; comments are passed over."""
     found = []
     for frame in text.removesuffix("\n\n").split("\n\n"):
-        if frame.startswith(":"):
-            continue
-        lines = [line.split(": ", 1) for line in frame.split("\n")]
+        lines = [line.split(": ", 1) for line in frame.split("\n") if not line.startswith(":")]
         assert [name for name, _ in lines] == ["id", "event", "data"]
         (_, number), (_, event), (_, data) = lines
         found.append((int(number), event, data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import openai
 import pytest
@@ -276,6 +277,32 @@ def test_the_asynchronous_helpers_work(new_chat, server, model):
     for handler in (first, second, third):
         assert handler.of("exception") == []
         assert handler.of("end") == [None]
+
+
+def test_signs_of_life_in_a_silence_are_no_events(servers, database, model, new_client, new_chat):
+    client = new_client(servers(database, upstream_url=model.base_url, stream_heartbeat_s=0.05))
+    chat = new_chat(on=client, model="text:3@5")
+    with chat.runs.with_streaming_response.create(
+        chat.thread.id, assistant_id=chat.assistant.id, stream=True
+    ) as answer:
+        assert b"\n: ping\n" in answer.read()
+    assert [name for name, _ in chat.events()].count("thread.message.delta") == 3
+    with chat.runs.stream(thread_id=chat.thread.id, assistant_id=chat.assistant.id) as stream:
+        stream.until_done()
+    assert stream.get_final_run().status == "completed"
+
+
+def test_a_stream_that_a_stop_cuts_is_an_error_of_the_connection(model, new_client, new_chat):
+    with ExitStack() as running:
+        server = running.enter_context(testing.serve(upstream_url=model.base_url))
+        chat = new_chat(on=new_client(server))
+        model.reply(testing.silence("Hello "))
+        with chat.start(stream=True) as stream:
+            while next(stream).event != "thread.message.delta":
+                pass
+            running.close()
+            with pytest.raises(openai.APIConnectionError):
+                list(stream)
 
 
 def test_what_is_refused_is_refused_before_the_stream(chat):

@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         sink.close()
-        closes = closes or sink.hangs_up or self._closes_after(request)
+        closes = closes or sink.hangs_up or sink.is_cut or self._closes_after(request)
         if closes and self._hub.is_stopping:
             self._loop.call_later(LAST_BYTES_S, self._transport.abort)
         self._answered(closes=closes)

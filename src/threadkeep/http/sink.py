@@ -21,6 +21,7 @@ class Sink:
         "_waiting",
         "hangs_up",
         "is_behind",
+        "is_cut",
         "is_ending",
         "is_full",
         "is_open",
@@ -45,6 +46,8 @@ class Sink:
         self.is_ending = False
         # To be set when the connection cannot go on after this answer.
         self.hangs_up = False
+        # To be set when the answer has no end: a client must not take what it got for all.
+        self.is_cut = False
 
     # what streams
 
@@ -70,7 +73,7 @@ class Sink:
     def close(self) -> None:
         """Sends what is left, and what ends the body."""
         if self.is_open:
-            end = b"0\r\n\r\n" if self._is_chunked else b""
+            end = b"0\r\n\r\n" if self._is_chunked and not self.is_cut else b""
             if data := self._take() + end:
                 self._transport.write(data)
 

@@ -23,10 +23,10 @@ OK = 200
 CONTENT_TYPE = b"text/event-stream; charset=utf-8"
 # Proxies keep nothing back: neither to store, compress nor gather it.
 HEADERS = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
-# A comment, which clients skip.
-HEARTBEAT = b": ping\n\n"
+# A comment. No blank line follows: once an event had an id, the Python SDK takes any blank line for another event.
+HEARTBEAT = b": ping\n"
 # Tells a client that can resume to come back in a second.
-COME_BACK = b"retry: 1000\n\n"
+COME_BACK = b"retry: 1000\n"
 
 
 def answer(events: EventStream, *, request_id: str, heartbeat_s: float) -> Answer:
@@ -79,6 +79,7 @@ async def _forward(frames: Frames, request_id: str, heartbeat_s: float, sink: Si
         if not (sink.is_ending and sink.is_open):
             raise
         sink.write(COME_BACK)
+        sink.is_cut = True
         if task := asyncio.current_task():
             task.uncancel()
     except Exception as error:
