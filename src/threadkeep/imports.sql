@@ -16,6 +16,22 @@ cross join lateral (
     from threads where thread_id = i limit 1 for no key update
 ) t
 
+-- `rows` is a JSON array of objects with the columns of a new thread; gives the ids of those that were not there.
+-- name: insert_threads [sqlite]
+insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body, expires_at)
+select r.value ->> 'thread_id', r.value ->> 'project_id', r.value ->> 'created_at', 0, r.value ->> 'shape',
+    r.value ->> 'body', r.value ->> 'expires_at'
+from json_each(:rows) r where true
+on conflict (thread_id) do nothing returning thread_id
+
+-- name: insert_threads [postgres]
+insert into threads (thread_id, project_id, created_at, deleted_seq, shape, body, expires_at)
+select r.thread_id, r.project_id, r.created_at, 0, r.shape, r.body, r.expires_at
+from json_to_recordset(cast(:rows as json)) as r (
+    thread_id text, project_id text, created_at bigint, shape bigint, body text, expires_at bigint
+)
+on conflict (thread_id) do nothing returning thread_id
+
 -- The numbers of the last message and the last run of each thread.
 -- name: list_ends [sqlite]
 select i.value,

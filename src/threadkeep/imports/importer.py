@@ -18,7 +18,7 @@ from threadkeep.imports import entries, lines, storing
 from threadkeep.imports.entries import Entry, RefusedError
 
 # Objects, and bytes of them, that one unit of work stores.
-OBJECTS_AT_ONCE = 400
+OBJECTS_AT_ONCE = 1000
 BYTES_AT_ONCE = 1024 * 1024
 # After so many objects the batch before gets its turn, and so do others on the event loop.
 OBJECTS_A_TURN = 32

@@ -61,14 +61,24 @@ class _Unit:
         self._would = would or ()
         self._stored: set[Places] = set()
         self._rows: defaultdict[Query, list[dict[str, Any]]] = defaultdict(list)
-        wanted = _json(sorted({entry.places[0] for entry in batch} - {""}))
-        self.threads = {row[0]: _Thread(row[1], bool(row[2]), row[3]) for row in tx.all(sql.hold_threads, ids=wanted)}
-        # Only now: before they were held, others may have added to them.
-        for thread_id, message_seq, run_seq in tx.all(sql.list_ends, ids=_json(list(self.threads))):
-            self.threads[thread_id].message_seq = message_seq
-            self.threads[thread_id].run_seq = run_seq
+        self.threads: dict[str, _Thread] = {}
         # Nothing needs to be looked up in these.
-        self._empty = {thread_id for thread_id, thread in self.threads.items() if thread.is_empty}
+        self._empty: set[str] = set()
+        self.hold({entry.places[0] for entry in batch} - {""})
+
+    def hold(self, thread_ids: set[str]) -> None:
+        """Holds those that are there."""
+        if not thread_ids:
+            return
+        wanted = _json(sorted(thread_ids))
+        held = {row[0]: _Thread(row[1], bool(row[2]), row[3]) for row in self.tx.all(sql.hold_threads, ids=wanted)}
+        # Only now: before they were held, others may have added to them.
+        for thread_id, message_seq, run_seq in self.tx.all(sql.list_ends, ids=_json(list(held))) if held else ():
+            held[thread_id].message_seq = message_seq
+            held[thread_id].run_seq = run_seq
+        self.threads |= held
+        self._empty -= held.keys()
+        self._empty |= {thread_id for thread_id, thread in held.items() if thread.is_empty}
 
     def known(self, query: Query, some: Iterable[Places]) -> set[Places]:
         """Those places that `query` finds taken."""
@@ -81,6 +91,7 @@ class _Unit:
 
     def add_thread(self, thread_id: str) -> _Thread:
         """A thread that this import makes, or would make."""
+        self._stored.add((thread_id, "", ""))
         self._empty.add(thread_id)
         thread = self.threads[thread_id] = _Thread(self.project_id)
         return thread
@@ -143,19 +154,32 @@ def _store_assistants(unit: _Unit, entries: list[Entry]) -> None:
 
 
 def _store_threads(unit: _Unit, entries: list[Entry]) -> None:
+    new: dict[str, Entry] = {}
     for entry in entries:
         thread_id = entry.places[0]
-        thread = unit.threads.get(thread_id)
-        if thread is None and not unit.is_there(set(), entry.places):
+        if thread_id not in unit.threads and not unit.is_there(set(), entry.places):
+            new.setdefault(thread_id, entry)
+    made = new.keys() if unit.is_dry else _insert_threads(unit, new.values())
+    # Others made these meanwhile.
+    unit.hold(new.keys() - made)
+    for entry in entries:
+        thread_id = entry.places[0]
+        if thread_id in made and new[thread_id] is entry:
             unit.add_thread(thread_id)
-            row = {"project_id": unit.project_id, **threads.columns(entry.value, entry.body)}
-            unit.put(entry, threads.sql.insert_thread, row)
             for query, pair in threads.metadata_changes(unit.project_id, entry.value, {}):
                 unit.also(query, dict(pair))
-        elif thread is None or thread.project_id == unit.project_id:
-            entry.outcome = "it is still being removed here" if thread and thread.is_deleted else KNOWN
-        else:
+            continue
+        thread = unit.threads.get(thread_id)
+        if thread and thread.project_id != unit.project_id:
             entry.outcome = "its id is in use"
+        else:
+            entry.outcome = "it is still being removed here" if thread and thread.is_deleted else KNOWN
+
+
+def _insert_threads(unit: _Unit, entries: Iterable[Entry]) -> set[str]:
+    """Gives the ids of those that were not there."""
+    rows = [{"project_id": unit.project_id, **threads.columns(entry.value, entry.body)} for entry in entries]
+    return {row[0] for row in unit.tx.all(sql.insert_threads, rows=_json(rows))} if rows else set()
 
 
 def _store_messages(unit: _Unit, entries: list[Entry]) -> None:
