@@ -21,7 +21,7 @@ from threadkeep.imports.entries import Entry, RefusedError
 OBJECTS_AT_ONCE = 1000
 BYTES_AT_ONCE = 1024 * 1024
 # After so many objects the batch before gets its turn, and so do others on the event loop.
-OBJECTS_A_TURN = 32
+OBJECTS_A_TURN = 100
 PROBLEMS_MAX = 1000
 # Threads that are remembered to be there.
 REMEMBERED_MAX = 10_000
