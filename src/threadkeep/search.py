@@ -40,6 +40,8 @@ PREFIX_CHARACTERS_MIN = 2
 SNIPPET_CHARACTERS = 160
 # What PostgreSQL keeps of one document is limited.
 WORDS_BYTES_MAX = 400_000
+# Messages that are looked through one by one before the index of words is asked, where that is done.
+NEWEST = 10_000
 # Between two looks for something to do.
 LOOK_EVERY_S = 0.5
 # Messages whose documents one unit of work makes, and documents it removes, which is dearer.
@@ -91,16 +93,14 @@ async def find(ctx: Context, params: SearchParams) -> Page[SearchResult]:
     match = " AND ".join(f'"{key}{term.word}"{" *" * term.is_prefix}' for term in terms)
     tsquery = " & ".join(f"'{key}{term.word}'{':*' * term.is_prefix}" for term in terms)
 
+    place = {"project_id": ctx.project_id, "before": before, "limit": params.limit + 1}
+
     def unit(tx: Transaction) -> list[Row]:
         tx.one(sql.plan_for_the_words)
-        return tx.all(
-            sql.search_messages,
-            match=match,
-            tsquery=tsquery,
-            project_id=ctx.project_id,
-            before=before,
-            limit=params.limit + 1,
-        )
+        rows = tx.all(sql.search_newest_messages, tsquery=tsquery, newest=NEWEST, **place)
+        if len(rows) <= params.limit:
+            rows = tx.all(sql.search_messages, match=match, tsquery=tsquery, **place)
+        return rows
 
     rows = await ctx.store.read_aside(unit)
     found = [result for row in rows[: params.limit] if (result := _result(row, terms))]

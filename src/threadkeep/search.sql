@@ -8,10 +8,14 @@ where w.search_words match :match and w.rowid < :before
 order by w.rowid desc limit :limit
 
 -- name: search_messages [postgres]
--- Thread and message are looked up for one document after another: how many there are of a rare word is guessed far too
--- high, and for so many the whole table of messages would be read.
+-- The documents come first, sorted: otherwise all of the project's are walked over, newest first, for a rare word, whose
+-- number is guessed far too high. Thread and message are looked up for one after another, for the same reason.
 select d.position, t.body, m.body
-from search_documents d
+from (
+    select position, thread_id, seq, project_id from search_documents
+    where words @@ cast(cast(:tsquery as text) as tsquery) and project_id = :project_id and position < :before
+    order by position desc offset 0
+) d
 cross join lateral (
     select body from messages where thread_id = d.thread_id and seq = d.seq and body is not null limit 1
 ) m
@@ -19,7 +23,27 @@ cross join lateral (
     select body from threads
     where thread_id = d.thread_id and project_id = d.project_id and deleted_at is null limit 1
 ) t
-where d.words @@ cast(cast(:tsquery as text) as tsquery) and d.project_id = :project_id and d.position < :before
+order by d.position desc limit :limit
+
+-- The same among the newest messages alone: that is quick for words that many have, and `search_messages` for others.
+-- name: search_newest_messages [sqlite]
+-- Differs on SQLite: the index of words has the newest first.
+select null where false
+
+-- name: search_newest_messages [postgres]
+select d.position, t.body, m.body
+from (
+    select position, thread_id, seq, project_id, words from search_documents
+    where project_id = :project_id and position < :before order by position desc limit :newest
+) d
+cross join lateral (
+    select body from messages where thread_id = d.thread_id and seq = d.seq and body is not null limit 1
+) m
+cross join lateral (
+    select body from threads
+    where thread_id = d.thread_id and project_id = d.project_id and deleted_at is null limit 1
+) t
+where d.words @@ cast(cast(:tsquery as text) as tsquery)
 order by d.position desc limit :limit
 
 -- A plan that does not know the words cannot tell a rare one from a common one.
