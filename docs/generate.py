@@ -101,9 +101,9 @@ def _default(setting: Described) -> str:
 
 def cli_page() -> str:
     """Every command with its arguments."""
-    parser = cli._parser()
+    parser = cli.parser()
     lines = [
-        NOTE.format(source="src/threadkeep/cli.py"),
+        NOTE.format(source="src/threadkeep/cli/"),
         "# Command line",
         "",
         "Commands work beside a running server on the same database; `restore` alone needs it stopped. Those that only",

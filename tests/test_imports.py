@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import openai
@@ -228,6 +229,85 @@ def test_an_import_that_was_broken_off_can_be_gone_on_with(client):
     report = take_in(client, *lines)
     assert (report["created"], report["known"]) == ({"message": 5}, {"thread": 1, "message": 4})
     assert texts(client, thread_id) == [str(n) for n in range(9)]
+
+
+def version(thread_id, message_id, version_id):
+    fields = {"object": "thread.message.version", "message_id": message_id, "replaced_at": 9}
+    return message(thread_id, version_id) | fields
+
+
+def run_of(thread_id, run_id):
+    fields = {"assistant_id": "asst_1", "model": "m", "status": "completed", "tools": []}
+    return {"id": run_id, "object": "thread.run", "created_at": 5, "thread_id": thread_id} | fields
+
+
+def step_of(thread_id, run_id, step_id):
+    fields = {"object": "thread.run.step", "type": "tool_calls", "status": "completed"}
+    details = {"type": "tool_calls", "tool_calls": []}
+    place = {"id": step_id, "thread_id": thread_id, "run_id": run_id}
+    return place | fields | {"created_at": 5, "assistant_id": "asst_1", "step_details": details}
+
+
+def test_kinds_may_take_turns_and_what_belongs_to_nothing_is_told(client):
+    ids = [new_id(client, f"thread_{n}") for n in range(3)]
+    lines = [
+        {"kind": kind, "object": found}
+        for thread_id in ids
+        for kind, found in (
+            ("thread", thread_line(thread_id)["object"]),
+            ("message", message(thread_id, "msg_1")),
+            ("message_version", version(thread_id, "msg_1", "msgver_1")),
+            ("message_version", version(thread_id, "msg_1", "msgver_2")),
+            ("message_version", version(thread_id, "msg_none", "msgver_1")),
+            ("run", run_of(thread_id, "run_1")),
+            ("run_step", step_of(thread_id, "run_1", "step_1")),
+            ("run_step", step_of(thread_id, "run_none", "step_1")),
+            ("run_step", step_of(thread_id, "run_1", "step_2")),
+        )
+    ]
+    created = {"thread": 3, "message": 3, "message_version": 6, "run": 3, "run_step": 6}
+    why = ["there is no message msg_none", "there is no run run_none"] * 3
+    for query in ({"dry_run": True}, {}):
+        report = take_in(client, *lines, **query)
+        assert report["created"] == created
+        assert [problem for _, problem in problems(report)] == why
+    more = [
+        {"kind": "message_version", "object": version(ids[0], "msg_1", "msgver_3")},
+        {"kind": "run_step", "object": step_of(ids[0], "run_1", "step_3")},
+    ]
+    report = take_in(client, *lines, *more)
+    assert (report["created"], report["known"]) == ({"message_version": 1, "run_step": 1}, created)
+    steps = client.beta.threads.runs.steps.list("run_1", thread_id=ids[0], order="asc").data
+    assert [step.id for step in steps] == ["step_1", "step_2", "step_3"]
+    path = f"/threads/{ids[0]}/messages/msg_1/versions?order=asc"
+    versions = client.get(path, cast_to=object)["data"]
+    assert [one["id"] for one in versions] == ["msgver_1", "msgver_2", "msgver_3"]
+
+
+def test_imports_and_clients_may_write_to_a_thread_at_the_same_time(client):
+    thread_id = new_id(client, "thread")
+    take_in(client, thread_line(thread_id))
+
+    def write(number):
+        if number % 2:
+            client.beta.threads.messages.create(thread_id, role="user", content="x")
+            return 0
+        report = take_in(client, *(message(thread_id, f"msg_{number}_{n}") for n in range(20)))
+        return report["created"]["message"]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(write, range(32))) == 320
+    assert len(list(client.beta.threads.messages.list(thread_id, limit=100))) == 336
+
+
+def test_the_same_file_may_be_taken_in_twice_at_the_same_time(client):
+    ids = [new_id(client, f"thread_{n}") for n in range(20)]
+    lines = [line for one in ids for line in (thread_line(one), *(message(one, f"msg_{n}") for n in range(5)))]
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: take_in(client, *lines), range(4)))
+    assert sum(report["created"].get("thread", 0) for report in reports) == 20
+    assert sum(report["created"].get("message", 0) for report in reports) == 100
+    assert [len(texts(client, one)) for one in ids] == [5] * 20
 
 
 class TestOfOthers:

@@ -5,7 +5,7 @@
     ...
     {"kind": "end", "object": {"thread": 1, "message": 2}}
 
-Objects stand as they are sent, for `imports.py` and other programs to read. What belongs to a thread comes after it.
+Objects stand as they are sent, for `imports/` and other programs to read. What belongs to a thread comes after it.
 The last line counts them: without it, a file is not complete.
 
 Differs from OpenAI: there was no export.

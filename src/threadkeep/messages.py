@@ -442,11 +442,13 @@ def save(tx: Transaction, message: Message, *, says_something_else: bool = True)
 
 def first(messages: Iterable[tuple[Message, bytes]]) -> list[Change]:
     """What stores the first messages of a new thread, in order."""
-    changes: list[Change] = []
-    for seq, (message, body) in enumerate(messages, start=1):
-        if seq == 1:
-            changes.append((sql.queue_added, whole(message.thread_id)))
-        changes.append((sql.insert_message, {"seq": seq, **columns(message, body)}))
+    changes: list[Change] = [
+        (sql.insert_message, {"seq": seq, **columns(message, body)})
+        for seq, (message, body) in enumerate(messages, start=1)
+    ]
+    if changes:
+        added = {"thread_id": changes[0][1]["thread_id"], "low": 0, "high": len(changes)}
+        changes.insert(0, (sql.queue_added, added))
     return changes
 
 

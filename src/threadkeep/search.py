@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -40,6 +40,8 @@ PREFIX_CHARACTERS_MIN = 2
 SNIPPET_CHARACTERS = 160
 # What PostgreSQL keeps of one document is limited.
 WORDS_BYTES_MAX = 400_000
+# Messages that are looked through one by one before the index of words is asked, where that is done.
+NEWEST = 10_000
 # Between two looks for something to do.
 LOOK_EVERY_S = 0.5
 # Messages whose documents one unit of work makes, and documents it removes, which is dearer.
@@ -91,16 +93,14 @@ async def find(ctx: Context, params: SearchParams) -> Page[SearchResult]:
     match = " AND ".join(f'"{key}{term.word}"{" *" * term.is_prefix}' for term in terms)
     tsquery = " & ".join(f"'{key}{term.word}'{':*' * term.is_prefix}" for term in terms)
 
+    place = {"project_id": ctx.project_id, "before": before, "limit": params.limit + 1}
+
     def unit(tx: Transaction) -> list[Row]:
         tx.one(sql.plan_for_the_words)
-        return tx.all(
-            sql.search_messages,
-            match=match,
-            tsquery=tsquery,
-            project_id=ctx.project_id,
-            before=before,
-            limit=params.limit + 1,
-        )
+        rows = tx.all(sql.search_newest_messages, tsquery=tsquery, newest=NEWEST, **place)
+        if len(rows) <= params.limit:
+            rows = tx.all(sql.search_messages, match=match, tsquery=tsquery, **place)
+        return rows
 
     rows = await ctx.store.read_aside(unit)
     found = [result for row in rows[: params.limit] if (result := _result(row, terms))]
@@ -270,8 +270,8 @@ def _bring_up_to_date(tx: Transaction, seen: Seen) -> Seen | None:
         _work_off(tx)
         return seen
     told = [(project_id, thread_id, seq, body) for project_id, thread_id, seq, body, *_ in added if project_id and body]
-    places = [(thread_id, seq - 1, seq) for _, thread_id, seq, _ in told]
-    _remove(tx, tx.all(sql.list_single_documents, ranges=_json(places)))
+    ranges = [(thread_id, seq - 1, seq) for _, thread_id, seq, _ in told]
+    _remove(tx, tx.all(sql.list_documents_of_ranges, ranges=_json(ranges)))
     _add(tx, told)
     *_, rowid, message_id = added[-1]
     return Seen(rowid, added[-1][1], message_id)
@@ -279,24 +279,47 @@ def _bring_up_to_date(tx: Transaction, seen: Seen) -> Seen | None:
 
 def _work_off(tx: Transaction) -> None:
     """Makes the documents of some queued messages anew."""
-    # What was changed twice is queued twice.
-    queued = [(row[0], row[1], row[2]) for row in dict.fromkeys(tx.all(sql.take_queued, limit=ADDED_AT_ONCE))]
-    singles = [(thread_id, low, high) for thread_id, low, high in queued if high == low + 1]
-    ranges = [(thread_id, low, high) for thread_id, low, high in queued if high != low + 1]
-    old = tx.all(sql.list_single_documents, ranges=_json(singles)) if singles else []
-    if len(old) > REMOVED_AT_ONCE:
-        # Dear: the others wait for their turn.
-        turn = {(thread_id, seq) for _, thread_id, seq in old[:REMOVED_AT_ONCE]}
-        later = {(thread_id, seq) for _, thread_id, seq in old} - turn
-        _put_back(tx, [place for place in singles if (place[0], place[2]) in later])
-        singles = [place for place in singles if (place[0], place[2]) not in later]
-        old = old[:REMOVED_AT_ONCE]
-    _remove(tx, old)
-    if singles:
-        _add(tx, tx.all(sql.list_single_messages, ranges=_json(singles)))
-    if ranges:
-        _put_back(tx, ranges[1:])
-        _work_off_range(tx, *ranges[0])
+    queued = tx.all(sql.list_queued, limit=ADDED_AT_ONCE)
+    turn = list(_first(queued))
+    is_long = _size(turn) > ADDED_AT_ONCE
+    old = [] if is_long else _documents(tx, turn)
+    # They are dear: the others wait for their turn.
+    for fewer in (REMOVED_AT_ONCE, 1):
+        if len(old) > REMOVED_AT_ONCE:
+            turn = turn[:fewer]
+            old = _documents(tx, turn)
+    # Before messages are read: one that is changed meanwhile is queued again.
+    tx.run(sql.delete_queued, rows=_json([row for row, *_ in turn]))
+    if is_long or len(old) > REMOVED_AT_ONCE:
+        _work_off_range(tx, *turn[0][1:])
+    elif turn:
+        _remove(tx, old)
+        # What was queued twice is made once.
+        _add(tx, list(dict.fromkeys(tx.all(sql.list_messages_of_ranges, ranges=_ranges(turn)))))
+
+
+def _first(queued: list[Row]) -> Iterator[Row]:
+    """The first rows of the queue, as many as one unit of work can look at; a long range comes alone."""
+    room = ADDED_AT_ONCE
+    for row in queued:
+        if _size([row]) > room:
+            if room == ADDED_AT_ONCE:
+                yield row
+            return
+        room -= _size([row])
+        yield row
+
+
+def _size(queued: list[Row]) -> int:
+    return sum(high - low for _, _, low, high in queued)
+
+
+def _ranges(queued: list[Row]) -> str:
+    return _json([(thread_id, low, high) for _, thread_id, low, high in queued])
+
+
+def _documents(tx: Transaction, queued: list[Row]) -> list[Row]:
+    return list(dict.fromkeys(tx.all(sql.list_documents_of_ranges, ranges=_ranges(queued))))
 
 
 def _work_off_range(tx: Transaction, thread_id: str, low: int, high: int) -> None:
@@ -313,13 +336,7 @@ def _work_off_range(tx: Transaction, thread_id: str, low: int, high: int) -> Non
     _remove(tx, [(position, thread_id, seq) for position, seq in old if seq <= end])
     _add(tx, [row for row in said if row[2] <= end])
     if end < high:
-        _put_back(tx, [(thread_id, end, high)])
-
-
-def _put_back(tx: Transaction, places: Iterable[tuple[str, int, int]]) -> None:
-    rows = [{"thread_id": thread_id, "low": low, "high": high} for thread_id, low, high in places]
-    if rows:
-        tx.run_many(sql.put_back, rows)
+        tx.run(sql.put_back, thread_id=thread_id, low=end, high=high)
 
 
 def _remove(tx: Transaction, old: Iterable[Row]) -> None:

@@ -8,11 +8,42 @@ where w.search_words match :match and w.rowid < :before
 order by w.rowid desc limit :limit
 
 -- name: search_messages [postgres]
+-- The documents come first, sorted: otherwise all of the project's are walked over, newest first, for a rare word, whose
+-- number is guessed far too high. Thread and message are looked up for one after another, for the same reason.
 select d.position, t.body, m.body
-from search_documents d
-join messages m on m.thread_id = d.thread_id and m.seq = d.seq and m.body is not null
-join threads t on t.thread_id = d.thread_id and t.project_id = d.project_id and t.deleted_at is null
-where d.words @@ cast(cast(:tsquery as text) as tsquery) and d.project_id = :project_id and d.position < :before
+from (
+    select position, thread_id, seq, project_id from search_documents
+    where words @@ cast(cast(:tsquery as text) as tsquery) and project_id = :project_id and position < :before
+    order by position desc offset 0
+) d
+cross join lateral (
+    select body from messages where thread_id = d.thread_id and seq = d.seq and body is not null limit 1
+) m
+cross join lateral (
+    select body from threads
+    where thread_id = d.thread_id and project_id = d.project_id and deleted_at is null limit 1
+) t
+order by d.position desc limit :limit
+
+-- The same among the newest messages alone: that is quick for words that many have, and `search_messages` for others.
+-- name: search_newest_messages [sqlite]
+-- Differs on SQLite: the index of words has the newest first.
+select null where false
+
+-- name: search_newest_messages [postgres]
+select d.position, t.body, m.body
+from (
+    select position, thread_id, seq, project_id, words from search_documents
+    where project_id = :project_id and position < :before order by position desc limit :newest
+) d
+cross join lateral (
+    select body from messages where thread_id = d.thread_id and seq = d.seq and body is not null limit 1
+) m
+cross join lateral (
+    select body from threads
+    where thread_id = d.thread_id and project_id = d.project_id and deleted_at is null limit 1
+) t
+where d.words @@ cast(cast(:tsquery as text) as tsquery)
 order by d.position desc limit :limit
 
 -- A plan that does not know the words cannot tell a rare one from a common one.
@@ -31,18 +62,28 @@ select 1
 -- name: hold_index [postgres]
 select revision from revisions where subject = 'search' for no key update
 
--- name: find_queued
+-- In the order of an index, which learns that rows are gone; the table itself would be read over them again and again.
+-- name: find_queued [sqlite]
+-- Differs on SQLite: rows that are gone leave nothing behind.
 select 1 from search_queue limit 1
 
--- Each finds its rows by where they are: the queue may be long.
--- name: take_queued [sqlite]
-delete from search_queue where rowid in (select rowid from search_queue limit :limit) returning thread_id, low, high
+-- name: find_queued [postgres]
+select 1 from search_queue order by thread_id, low limit 1
 
--- name: take_queued [postgres]
--- In the order of an index, which learns that rows are gone; the table itself would be read over them again and again.
+-- Each with what `delete_queued` knows it by.
+-- name: list_queued [sqlite]
+select rowid, thread_id, low, high from search_queue order by rowid limit :limit
+
+-- name: list_queued [postgres]
+select cast(ctid as text), thread_id, low, high from search_queue order by thread_id, low limit :limit
+
+-- `rows` is a JSON array of what `list_queued` gave.
+-- name: delete_queued [sqlite]
+delete from search_queue where rowid in (select value from json_each(:rows))
+
+-- name: delete_queued [postgres]
 delete from search_queue
-where ctid = any(array(select ctid from search_queue order by thread_id, low limit :limit))
-returning thread_id, low, high
+where ctid = any(array(select cast(r as tid) from json_array_elements_text(cast(:rows as json)) r))
 
 -- name: put_back
 insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)
@@ -57,28 +98,41 @@ from threads t join messages m on m.thread_id = t.thread_id
 where t.thread_id = :thread_id and t.deleted_at is null and m.seq > :low and m.seq <= :high and m.body is not null
 order by m.seq limit :limit
 
--- `ranges` is a JSON array of [thread_id, low, high], of a single message each.
--- name: list_single_messages [sqlite]
+-- `ranges` is a JSON array of [thread_id, low, high].
+-- name: list_messages_of_ranges [sqlite]
 select t.project_id, m.thread_id, m.seq, m.body
 from json_each(:ranges) r cross join threads t cross join messages m
 where t.thread_id = r.value ->> 0 and t.deleted_at is null
-    and m.thread_id = t.thread_id and m.seq = r.value ->> 2 and m.body is not null
+    and m.thread_id = t.thread_id and m.seq > r.value ->> 1 and m.seq <= r.value ->> 2 and m.body is not null
 
--- name: list_single_messages [postgres]
+-- name: list_messages_of_ranges [postgres]
+-- Range by range: a plan for a join may be from when the tables were small, and read all of them each time.
 select t.project_id, m.thread_id, m.seq, m.body
 from json_array_elements(cast(:ranges as json)) r
-join threads t on t.thread_id = r ->> 0 and t.deleted_at is null
-join messages m on m.thread_id = t.thread_id and m.seq = cast(r ->> 2 as bigint) and m.body is not null
+cross join lateral (
+    select project_id from threads where thread_id = r ->> 0 and deleted_at is null limit 1
+) t
+cross join lateral (
+    select thread_id, seq, body from messages
+    where thread_id = r ->> 0 and seq > cast(r ->> 1 as bigint) and seq <= cast(r ->> 2 as bigint)
+        and body is not null
+    order by seq limit cast(r ->> 2 as bigint) - cast(r ->> 1 as bigint)
+) m
 
--- name: list_single_documents [sqlite]
+-- name: list_documents_of_ranges [sqlite]
 select d.position, d.thread_id, d.seq
 from json_each(:ranges) r cross join search_documents d
-where d.thread_id = r.value ->> 0 and d.seq = r.value ->> 2
+where d.thread_id = r.value ->> 0 and d.seq > r.value ->> 1 and d.seq <= r.value ->> 2
 
--- name: list_single_documents [postgres]
+-- name: list_documents_of_ranges [postgres]
+-- Range by range, as above.
 select d.position, d.thread_id, d.seq
 from json_array_elements(cast(:ranges as json)) r
-join search_documents d on d.thread_id = r ->> 0 and d.seq = cast(r ->> 2 as bigint)
+cross join lateral (
+    select position, thread_id, seq from search_documents
+    where thread_id = r ->> 0 and seq > cast(r ->> 1 as bigint) and seq <= cast(r ->> 2 as bigint)
+    order by seq limit cast(r ->> 2 as bigint) - cast(r ->> 1 as bigint)
+) d
 
 -- The highest position in each second, for those that have one; `seconds` is a JSON array of the lowest possible ones.
 -- name: list_ends [sqlite]

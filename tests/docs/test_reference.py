@@ -97,13 +97,13 @@ def test_every_setting_is_on_its_page():
 
 def test_every_command_is_on_its_page():
     text = read(REFERENCE / "cli.md")
-    for words, parser in commands(cli._parser()):
+    for words, parser in commands(cli.parser()):
         if parser.get_default("command"):
             assert f"\n## {' '.join(('threadkeep', *words))}\n" in text
 
 
 def test_every_flag_in_prose_exists():
-    flags = {flag for _, parser in commands(cli._parser()) for flag in parser._option_string_actions}
+    flags = {flag for _, parser in commands(cli.parser()) for flag in parser._option_string_actions}
     for flag, page in every_page(r"(?<![\w-])--[a-z][a-z-]*"):
         assert flag in flags | FLAGS_OF_OTHERS, f"{page}: {flag}"
 
@@ -116,7 +116,7 @@ def test_every_variable_in_prose_exists():
 
 
 def test_every_command_in_prose_exists():
-    names = {words[0] for words, _ in commands(cli._parser()) if words}
+    names = {words[0] for words, _ in commands(cli.parser()) if words}
     for name, page in every_page(r"(?:`|\$ |\$\(|^)(?:\.venv/bin/)?threadkeep\s+([a-z]+)"):
         assert name in names, f"{page}: threadkeep {name}"
 

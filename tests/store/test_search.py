@@ -90,6 +90,24 @@ def test_an_edit_while_others_wait_hides_none_of_them(on_store):
     assert on_store(work) == (search.ADDED_AT_ONCE * 2, 1)
 
 
+@pytest.mark.parametrize("newest", [1, 10, 100])
+def test_messages_are_found_among_the_newest_and_before(on_store, monkeypatch, newest):
+    monkeypatch.setattr(search, "NEWEST", newest)
+
+    async def work(store):
+        await say(store, "thread_old", "needle", *["word"] * 30)
+        await say(store, "thread_new", *["word"] * 10)
+        await Indexer(store).catch_up()
+        pages, after = [], None
+        while not pages or after:
+            page = await search.find(context(store), SearchParams(q="word", limit=15, after=after))
+            pages.append(len(page.data))
+            after = page.last_id if page.has_more else None
+        return pages, await found(store, "needle")
+
+    assert on_store(work) == ([15, 15, 10], 1)
+
+
 def test_what_was_changed_twice_keeps_one_document(on_store):
     async def work(store):
         ctx = context(store)

@@ -1,0 +1,71 @@
+"""The command line: `threadkeep <command>`, such as `serve`, `backup`, `prune`, `get`; docs/reference/cli.md has all.
+
+    serving.py     serve, worker
+    data.py        migrate, backup, restore, export, import, prune
+    projects.py    projects, keys, webhooks
+    reports.py     settings, usage, doctor, get
+    command.py     what they share
+
+Exit status: 0 done, 1 it cannot be done (the message says why and what to do next), 2 the command is misspelt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from threadkeep import __version__
+from threadkeep.cli import data, projects, reports, serving
+from threadkeep.errors import APIError, StartupError
+from threadkeep.settings import load
+
+# In the order in which help lists them.
+COMMANDS = (
+    *(serving.add_serve, serving.add_worker),
+    *(data.add_migrate, data.add_backup, data.add_restore, data.add_export, data.add_import),
+    *(projects.add_projects, projects.add_keys, data.add_prune, reports.add_settings, projects.add_webhooks),
+    *(reports.add_usage, reports.add_doctor, reports.add_get),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings, sources = load(_flags(arguments), os.environ, arguments.config or "")
+        arguments.command(arguments, settings, sources)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except StartupError as error:
+        print(f"threadkeep: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        sys.exit(1)
+    except APIError as error:
+        sys.exit(f"threadkeep: {error.message}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
+    made = argparse.ArgumentParser(
+        prog="threadkeep", description="A self-hosted server that speaks OpenAI's Assistants API."
+    )
+    made.add_argument("--version", action="version", version=f"threadkeep {__version__}")
+    commands = made.add_subparsers(metavar="command", required=True)
+    for add in COMMANDS:
+        add(commands)
+    return made
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    return {
+        name.removeprefix("set_"): value
+        for name, value in vars(arguments).items()
+        if name.startswith("set_") and value is not None
+    }

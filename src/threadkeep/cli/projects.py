@@ -1,0 +1,210 @@
+"""The commands about projects: their keys, limits and webhooks, and how long their threads stay."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import msgspec
+
+from threadkeep import limits, projects, webhooks
+from threadkeep.cli.command import add_anchor, add_command, day, in_project, now, print_rows, seconds, with_store
+from threadkeep.errors import StartupError
+from threadkeep.limits import Limits
+from threadkeep.pages import ListParams
+from threadkeep.settings import Settings
+from threadkeep.store.interface import BIGINT_MAX, Store
+
+LIMIT_WORDS = {"none": 0, "default": -1}
+
+
+def add_projects(commands: Any) -> None:
+    parser = add_command(commands, "projects", None, "list and create projects")
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = add_command(actions, "create", _projects_create, "make a project")
+    create.add_argument("name")
+    _add_limits(add_command(actions, "limits", _projects_limits, "show what a project may use, or say it"), "name")
+    rule = add_command(actions, "set-retention", _projects_set_retention, "say how long a project's threads stay")
+    rule.add_argument("name")
+    rule.add_argument("after", help="such as 90d; units are s, m, h, d, w; `none` for ever")
+    add_anchor(rule)
+    listed = add_command(actions, "list", _projects_list, "list the projects")
+    listed.add_argument("--json", action="store_true", help="for programs")
+
+
+def add_keys(commands: Any) -> None:
+    parser = add_command(commands, "keys", None, "list, create and revoke API keys")
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = add_command(actions, "create", _keys_create, "make a key; it is shown this once")
+    create.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project it opens")
+    create.add_argument("--name", default="", help="what it is for")
+    create.add_argument("--json", action="store_true", help="for programs")
+    _add_limits(add_command(actions, "limits", _keys_limits, "show what a key may use, or say it"), "key_id")
+    listed = add_command(actions, "list", _keys_list, "list the keys, without their secrets")
+    listed.add_argument("--json", action="store_true", help="for programs")
+    revoke = add_command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
+    revoke.add_argument("key_id")
+
+
+def add_webhooks(commands: Any) -> None:
+    parser = add_command(commands, "webhooks", None, "list, create and delete addresses that are told of runs")
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = add_command(actions, "create", _webhooks_create, "add an address; its secret is shown this once")
+    create.add_argument("url")
+    create.add_argument(
+        "--events", metavar="NAMES", help=f"what it is told, separated by commas: {' '.join(webhooks.ALL_EVENTS)}"
+    )
+    listed = add_command(actions, "list", _webhooks_list, "list a project's addresses, without their secrets")
+    delete = add_command(actions, "delete", _webhooks_delete, "remove an address, with all it has not been told")
+    delete.add_argument("webhook_id")
+    for action in (create, listed, delete):
+        action.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose runs")
+    for action in (create, listed):
+        action.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_limits(parser: argparse.ArgumentParser, subject: str) -> None:
+    parser.add_argument(subject)
+    for name, what in (
+        ("requests-per-minute", "most requests a minute"),
+        ("runs", "most unfinished runs"),
+        ("tokens-per-day", "most tokens a day, in UTC"),
+    ):
+        parser.add_argument(f"--{name}", type=_limit, metavar="N", help=f"{what}; `none`, or `default` for the setting")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _limit(text: str) -> int:
+    """The number of a limit; 0 for none, -1 for the default."""
+    if text in LIMIT_WORDS:
+        return LIMIT_WORDS[text]
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= BIGINT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number above zero nor `none` or `default`")
+    return int(text)
+
+
+def _projects_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    project = with_store(settings, lambda store: projects.create(store, arguments.name, now()))
+    print(f"{project.project_id}  {project.name}")
+
+
+def _projects_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    found = with_store(settings, projects.list_, must_exist=True)
+
+    def line(project: projects.Project) -> str:
+        rule = f"  ({project.retention_s} s after {project.retention_anchor})" if project.retention_s else ""
+        return f"{project.project_id}  {day(project.created_at)}  {project.name}{rule}"
+
+    print_rows(arguments, found, line, "projects")
+
+
+def _projects_set_retention(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    after_s = None if arguments.after == "none" else seconds(arguments.after)
+    anchor = arguments.anchor if after_s else None
+
+    async def work(store: Store) -> None:
+        await projects.set_retention(store, await projects.find(store, arguments.name), anchor, after_s)
+
+    with_store(settings, work, must_exist=True)
+    words = {"created_at": "they were created", "last_active_at": "their newest message"}
+    told = f"go {arguments.after} after {words[anchor]}" if anchor else "stay"
+    print(f"threads of {arguments.name} {told}, unless they say otherwise themselves")
+
+
+def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> Limits:
+        project = await projects.find(store, arguments.name)
+        return await _change_limits(store, project.project_id, arguments)
+
+    said = with_store(settings, work, must_exist=True)
+    _print_limits(arguments, said, limits.of_project(settings))
+
+
+def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> tuple[str, str]:
+        project = await projects.find(store, arguments.project)
+        return await projects.create_key(store, project, arguments.name, now())
+
+    key_id, secret = with_store(settings, work)
+    if arguments.json:
+        print(json.dumps({"key_id": key_id, "key": secret, "project": arguments.project}))
+    else:
+        print(
+            f"{secret}\n\nIt opens the project {arguments.project!r} in {settings.database_shown}.\n"
+            f"This is the only time the key is shown. Revoke it with: threadkeep keys revoke {key_id}"
+        )
+
+
+def _keys_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    def line(key: projects.Key) -> str:
+        state = f"revoked {day(key.revoked_at)}" if key.revoked_at else "active"
+        return f"{key.key_id}  {key.hint}  {day(key.created_at)}  {state:18}  {key.project}  {key.name}".rstrip()
+
+    print_rows(arguments, with_store(settings, projects.list_keys, must_exist=True), line, "keys")
+
+
+def _keys_revoke(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    with_store(settings, lambda store: projects.revoke_key(store, arguments.key_id, now()), must_exist=True)
+    print(f"revoked {arguments.key_id}")
+
+
+def _keys_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    async def work(store: Store) -> Limits:
+        await projects.require_key(store, arguments.key_id)
+        return await _change_limits(store, arguments.key_id, arguments)
+
+    _print_limits(arguments, with_store(settings, work, must_exist=True), limits.of_key(settings))
+
+
+async def _change_limits(store: Store, subject: str, arguments: argparse.Namespace) -> Limits:
+    """What was said of a project or key, after what the command says."""
+    said = await limits.find(store, subject)
+    given = {name: getattr(arguments, name) for name in Limits.__struct_fields__}
+    changes = {name: None if value < 0 else value for name, value in given.items() if value is not None}
+    if changes:
+        said = msgspec.structs.replace(said, **changes)
+        await projects.set_limits(store, subject, said)
+    return said
+
+
+def _print_limits(arguments: argparse.Namespace, said: Limits, default: Limits) -> None:
+    chosen = said.over(default)
+    if arguments.json:
+        print(json.dumps({name: getattr(chosen, name) or None for name in Limits.__struct_fields__}))
+        return
+    for name in Limits.__struct_fields__:
+        source = "" if getattr(said, name) is not None else "  (default)"
+        print(f"{name.replace('_', ' '):22}{getattr(chosen, name) or 'none'}{source}")
+
+
+def _webhooks_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    events = arguments.events.split(",") if arguments.events else None
+    try:
+        params = msgspec.convert({"url": arguments.url, "events": events}, webhooks.WebhookCreateParams)
+    except msgspec.ValidationError as error:
+        raise StartupError(f"{error}.", "`threadkeep webhooks create --help` lists the events.") from None
+    made = json.loads(bytes(in_project(arguments, settings, lambda ctx: webhooks.create(ctx, params))))
+    if arguments.json:
+        print(json.dumps(made))
+    else:
+        print(
+            f"{made['secret']}\n\nIt signs what {made['id']} sends to {made['url']}.\n"
+            "This is the only time the secret is shown."
+        )
+
+
+def _webhooks_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    params = ListParams(limit=100, order="asc")
+    page = in_project(arguments, settings, lambda ctx: webhooks.list_(ctx, params), must_exist=True)
+    found = [json.loads(bytes(webhook)) for webhook in page.data]
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    lines = [f"{webhook['id']}  {day(webhook['created_at'])}  {webhook['url']}" for webhook in found]
+    print("\n".join(lines) or "no webhooks")
+
+
+def _webhooks_delete(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
+    in_project(arguments, settings, lambda ctx: webhooks.delete(ctx, arguments.webhook_id), must_exist=True)
+    print(f"deleted {arguments.webhook_id}")

@@ -1,0 +1,39 @@
+"""Taking in what was exported, here (`exports.py`) or elsewhere (`foreign.py`), with its ids, times and order.
+
+What is there already stays as it is, so an import can be repeated and gone on with. A line that cannot be taken in is
+told with the reason, and the others are taken in. What is taken in is history: nothing of it goes on.
+
+    lines.py       bytes become lines, or one document
+    importer.py    lines become objects, objects become batches; the report
+    entries.py     an object is looked at: what can be stored of it, or why it cannot
+    storing.py     a batch becomes rows, in one unit of work
+
+Differs from OpenAI: there was no import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from threadkeep.context import Context
+from threadkeep.imports.importer import OBJECTS_AT_ONCE, Importer, Problem, Report
+
+__all__ = ["OBJECTS_AT_ONCE", "ImportParams", "Importer", "Problem", "Report", "create"]
+
+
+class ImportParams(Struct, kw_only=True, frozen=True):
+    """The query of import."""
+
+    dry_run: bool = False
+
+
+async def create(ctx: Context, params: ImportParams, body: AsyncIterator[bytes]) -> Report:
+    """Takes in lines of JSON, or one JSON document of another program, however long; nothing is kept in memory."""
+    importer = Importer(ctx, dry_run=params.dry_run)
+    try:
+        await importer.take(body)
+        return await importer.finish()
+    finally:
+        await importer.rest()
