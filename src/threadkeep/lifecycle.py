@@ -401,11 +401,11 @@ def take_over(tx: Transaction, ctx: Context, held: HeldRun) -> list[Entry]:
     return [events.append(tx, held.run.thread_id, held.run.id, closing, None)] if closing else []
 
 
-def hand_over(tx: Transaction, held: HeldRun) -> None:
-    """The owner stops in good order: the run is anybody's at once."""
-    held.plan.is_handed_over = True
+def hand_over(tx: Transaction, held: HeldRun, *, is_attempt: bool, wake_at: int) -> None:
+    """The owner gives the run up: it is anybody's from `wake_at` on. `is_attempt`: the owner could not go on with it."""
+    held.plan.is_handed_over = not is_attempt
     held.fence += 1
-    held.wake_at = 0
+    held.wake_at = wake_at
     save(tx, held)
 
 

@@ -238,6 +238,14 @@ class Lifecycle:
         if owner.model.owner is owner:
             owner.model.owner, owner.model.wake_at, owner.model.is_handed_over = None, 0, True
 
+    def lose_the_database(self):
+        """It has come back, and the owner lives; then the run can be anybody's at once, or a little later."""
+        owner = self.chance.choice(self.owners)
+        wake_at = self.now_ms + self.chance.choice([0, 5000])
+        self.run(self.worker._hand_over(owner.held, is_attempt=True, wake_at=wake_at))
+        if owner.model.owner is owner:
+            owner.model.owner, owner.model.wake_at, owner.model.is_handed_over = None, wake_at, False
+
     def wait(self):
         self.clock.now += self.chance.choice([1, LEASE_S, LEASE_S + 1, LEASE_S + 1, LIFETIME_S, -3])
 
@@ -249,7 +257,8 @@ class Lifecycle:
         """One more thing happens."""
         of_clients = [self.create] * 2 + [self.cancel, self.submit, self.submit] * bool(self.runs)
         of_workers = [lambda: self.look_for_work(self.any_run(), has_slot=self.chance.random() < 0.8)] * 7
-        of_owners = [self.say] * 5 + [self.finish, self.call_function, self.confirm_lease, self.stop_in_good_order]
+        of_owners = [self.say] * 5 + [self.finish, self.call_function, self.confirm_lease]
+        of_owners += [self.stop_in_good_order, self.lose_the_database]
         self.chance.choice(
             of_clients + of_workers * bool(self.runs) + of_owners * bool(self.owners) + [self.wait] * 3
         )()  # fmt: skip
