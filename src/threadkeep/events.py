@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from threadkeep.errors import APIError
+from threadkeep.logs import tried_again
 from threadkeep.metrics import Metrics
 from threadkeep.store import queries
 from threadkeep.store.interface import Change, Store, Transaction
@@ -301,15 +301,9 @@ class EventLog:
             await asyncio.sleep(LOOK_AFTER_S)
             now = loop.time()
             due = {key: channel for key, channel in self._channels.items() if channel.look_at <= now}
-            try:
+            found: dict[Key, list[Entry]] = {}
+            with tried_again(log, "look for news of followed runs"):
                 found = await self._news_of(due) if due else {}
-            except APIError as error:
-                log.warning("cannot look for news of followed runs, will try again: %s", error)
-                continue
-            except Exception:
-                # Without this task nobody here would ever be told again.
-                log.exception("cannot look for news of followed runs, will try again")
-                continue
             for key, channel in due.items():
                 entries = found.get(key, ())
                 for entry in entries:

@@ -402,7 +402,7 @@ def take_over(tx: Transaction, ctx: Context, held: HeldRun) -> list[Entry]:
 
 
 def hand_over(tx: Transaction, held: HeldRun, *, is_attempt: bool, wake_at: int) -> None:
-    """The owner gives the run up: it is anybody's from `wake_at` on. `is_attempt`: the owner could not go on with it."""
+    """The owner gives the run up: it is anybody's from `wake_at` on. `is_attempt`: it could not go on with it."""
     held.plan.is_handed_over = not is_attempt
     held.fence += 1
     held.wake_at = wake_at

@@ -128,7 +128,7 @@ class Settings:
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
     run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
     run_attempts_max: int = _setting(
-        3, "Times a run is begun whose processes die or lose their database; then it fails."
+        3, "Times a run is begun, if its processes die or lose the database; then it fails."
     )
     run_tool_rounds_max: int = _setting(64, "Most times that one run may ask for tool calls.")
     run_events_kept_s: float = _setting(86_400.0, "Seconds the events of a finished run can be followed again.")

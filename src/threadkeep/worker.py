@@ -20,6 +20,7 @@ from threadkeep.errors import APIError
 from threadkeep.events import Entry
 from threadkeep.execution import Execution
 from threadkeep.lifecycle import FenceLostError, HeldRun
+from threadkeep.logs import tried_again
 from threadkeep.run_steps import LastError
 from threadkeep.store import queries
 from threadkeep.store.interface import Transaction
@@ -152,7 +153,9 @@ class Worker:
             # Its last write may have been given up after it was sent, as that which ends a run whose time is up.
             await self._ctx.events.catch_up(held.run.thread_id, run_id)
         except APIError as error:
-            log.warning("%s cannot go on here: %s", run_id, error)
+            # One line of those that it happens to together.
+            level = logging.DEBUG if self._stranded else logging.WARNING
+            log.log(level, "%s cannot go on here: %s", run_id, error)
             self._stranded[held.run.thread_id, run_id] = held
 
     async def _until_it_rests(self, execution: Execution, run_id: str) -> None:
@@ -179,25 +182,23 @@ class Worker:
 
     async def _give_back(self) -> None:
         """Gives up the runs whose database was away. Raises when it still is."""
-        for key, held in list(self._stranded.items()):
+        stranded = list(self._stranded.items())
+        for key, held in stranded:
             wake_at = self._ctx.now_ms() + PAUSE_AFTER_LOSS_MS * (held.attempt - 1)
             await self._hand_over(held, is_attempt=True, wake_at=wake_at)
             # It may have been claimed here and lost again meanwhile.
             if self._stranded.get(key) is held:
                 del self._stranded[key]
+        if stranded:
+            log.info("%d runs that the database had not taken anything for can go on", len(stranded))
 
     async def _look_for_work(self) -> None:
         pause_s = LOOK_EVERY_SHARED_S if self._is_shared else LOOK_EVERY_S
         while not self._is_stopping:
             more = False
-            try:
+            with tried_again(log, "look for runs"):
                 await self._give_back()
                 more = await self._attend_to_due() or await self._forget_events()
-            except APIError as error:
-                log.warning("cannot look for runs, will try again: %s", error)
-            except Exception:
-                # Without this task no run would ever go on.
-                log.exception("cannot look for runs, will try again")
             if not more:
                 await self._rest(pause_s if self._free_slots else LOOK_EVERY_BUSY_S)
 
@@ -286,12 +287,8 @@ class Worker:
             await asyncio.sleep(self._ctx.settings.run_lease_s / CONFIRMED_PER_LEASE)
             if not self._running:
                 continue
-            try:
+            with tried_again(log, "confirm the leases of runs"):
                 await self._confirm(list(self._running))
-            except APIError as error:
-                log.warning("cannot confirm the leases of runs, will try again: %s", error)
-            except Exception:
-                log.exception("cannot confirm the leases of runs, will try again")
 
     async def _confirm(self, keys: list[Key]) -> None:
         """Confirms the leases of runs, and drops those that are no longer ours."""
