@@ -155,6 +155,8 @@ class Plan(Struct, kw_only=True, omit_defaults=True):
     trace: str = ""
     # Its owner stopped in good order: the next one is not a further attempt.
     is_handed_over: bool = False
+    # A message of it was deleted: once it is over, its events are told to nobody any more, and go soon.
+    is_withheld: bool = False
 
 
 class HeldRun(Struct, kw_only=True):
@@ -177,7 +179,7 @@ class FenceLostError(Exception):
 
 decode = msgspec.json.Decoder(Run).decode
 encode = msgspec.json.Encoder().encode
-_decode_plan = msgspec.json.Decoder(Plan).decode
+decode_plan = msgspec.json.Decoder(Plan).decode
 
 
 def enter(
@@ -224,7 +226,7 @@ def hold(tx: Transaction, thread_id: str, run_id: str, *, fence: int | None = No
         attempt=row[4],
         wake_at=row[5],
         run=decode(row[6]),
-        plan=_decode_plan(row[7]),
+        plan=decode_plan(row[7]),
     )
 
 
@@ -379,8 +381,11 @@ def end(
     closing = [*(before or ()), *_close(tx, held, ctx.now(), status, error)]
     enter(held.run, status, ctx.now(), error=error, reason=reason)
     held.run.usage = held.plan.spent
+    kept_ms = int(ctx.settings.run_events_kept_s * 1000)
+    if held.plan.is_withheld:
+        kept_ms = min(kept_ms, events.WITHHELD_FOR_MS)
     # From now on `wake_at` is when the events may go.
-    appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
+    appended = _change_hands(tx, held, ctx.now_ms() + kept_ms, closing)
     if not keeps_thread:
         _release(tx, held)
     spent = held.plan.spent

@@ -339,20 +339,25 @@ async def list_versions(ctx: Context, thread_id: str, message_id: str, params: L
 
 
 async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDeleted:
-    """Removes the message and what it said before; its text is gone, its place in the order is remembered."""
+    """Removes the message and what it said before; its text is gone, its place in the order is remembered.
+
+    The events of the run that wrote it can no longer be followed again, once the run is over.
+    """
 
     def unit(tx: Transaction) -> None:
         hold_thread(tx, ctx, thread_id)
         deleted = tx.one(sql.delete_message, thread_id=thread_id, message_id=message_id)
         if deleted is None:
             raise NotFoundError.of("message", message_id)
-        tx.run_all(
-            [
-                (sql.delete_versions, {"thread_id": thread_id, "message_id": message_id}),
-                (sql.queue_range, {"thread_id": thread_id, "low": deleted[0] - 1, "high": deleted[0]}),
-                (sql.remember_deleted_message, {"thread_id": thread_id, "seq": deleted[0]}),
-            ]
-        )
+        seq, run_id = deleted
+        changes: list[Change] = [
+            (sql.delete_versions, {"thread_id": thread_id, "message_id": message_id}),
+            (sql.queue_range, {"thread_id": thread_id, "low": seq - 1, "high": seq}),
+            (sql.remember_deleted_message, {"thread_id": thread_id, "seq": seq}),
+        ]
+        if run_id:
+            changes.append(events.withholding(thread_id, run_id, ctx.now_ms()))
+        tx.run_all(changes)
         idempotency.erase_message(tx, thread_id, message_id)
 
     await ctx.store.write(unit)

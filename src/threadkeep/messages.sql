@@ -87,7 +87,7 @@ update messages set shape = :shape, body = :body where thread_id = :thread_id an
 -- name: delete_message
 update messages set body = null
 where thread_id = :thread_id and message_id = :message_id and body is not null
-returning seq
+returning seq, run_id
 
 -- name: delete_versions
 delete from message_versions where thread_id = :thread_id and message_id = :message_id

@@ -474,15 +474,16 @@ def _place_to_follow_from(params: RunRetrieveParams, last_event_id: str) -> int:
 
 
 async def _follow_again(ctx: Context, thread_id: str, run_id: str, after: int) -> EventStream:
-    """The run's events behind number `after`; a snapshot when they are forgotten already."""
+    """The run's events behind number `after`; a snapshot when they are forgotten, or tell what was deleted."""
 
-    def unit(tx: Transaction) -> tuple[Run, int]:
-        row = tx.one(sql.retrieve_run, **_place(ctx, thread_id, run_id))
+    def unit(tx: Transaction) -> tuple[Run, Plan, int]:
+        row = tx.one(sql.retrieve_run_with_plan, **_place(ctx, thread_id, run_id))
         run = lifecycle.decode(_require_run(row, thread_id, run_id))
-        return run, events.last_seq(tx, thread_id, run_id)
+        assert row is not None
+        return run, lifecycle.decode_plan(row[1]), events.last_seq(tx, thread_id, run_id)
 
-    run, last_seq = await ctx.store.read(unit)
-    if not last_seq:
+    run, plan, last_seq = await ctx.store.read(unit)
+    if not last_seq or (plan.is_withheld and events.is_over(run.status)):
         return EventStream(events.Snapshot(after, lifecycle.event(run)))
     return EventStream(ctx.events.follow(thread_id, run_id, min(after, last_seq), run.status))
 
