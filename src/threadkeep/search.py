@@ -26,7 +26,8 @@ from msgspec import Meta, Struct
 from threadkeep import ids, invalid, messages, words
 from threadkeep.context import Context
 from threadkeep.logs import tried_again
-from threadkeep.messages import Message, TextPart
+from threadkeep.message_parts import TextPart
+from threadkeep.messages import Message
 from threadkeep.pages import Limit, Page, Stored
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction

@@ -14,13 +14,13 @@ import random
 from collections.abc import Callable
 from typing import TypeAlias
 
-from threadkeep import events, lifecycle
+from threadkeep import events, lifecycle, run_rows
 from threadkeep.context import Context
 from threadkeep.errors import APIError
 from threadkeep.events import Entry
 from threadkeep.execution import Execution
-from threadkeep.lifecycle import FenceLostError, HeldRun
 from threadkeep.logs import tried_again
+from threadkeep.run_rows import FenceLostError, HeldRun
 from threadkeep.run_steps import LastError
 from threadkeep.store import queries
 from threadkeep.store.interface import Transaction
@@ -171,7 +171,7 @@ class Worker:
         """Gives a run up, so that anybody may go on with it from `wake_at` on."""
 
         def unit(tx: Transaction) -> None:
-            current = lifecycle.hold(tx, held.run.thread_id, held.run.id, fence=held.fence)
+            current = run_rows.hold(tx, held.run.thread_id, held.run.id, fence=held.fence)
             if current.run.status == "in_progress":
                 lifecycle.hand_over(tx, current, is_attempt=is_attempt, wake_at=wake_at)
 
@@ -252,7 +252,7 @@ class Worker:
         self, tx: Transaction, ctx: Context, thread_id: str, run_id: str, *, has_slot: bool
     ) -> tuple[HeldRun, list[Entry] | None]:
         """What becomes of a due run: the entries that tell of it, None when it is left as it is."""
-        held = lifecycle.hold(tx, thread_id, run_id)
+        held = run_rows.hold(tx, thread_id, run_id)
         if held.wake_at is None or held.wake_at > ctx.now_ms():
             # Somebody was faster.
             return held, None

@@ -13,15 +13,16 @@ import re
 from contextlib import closing
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
-from threadkeep import assistants, events, lifecycle, projects, runs, threads
+from threadkeep import assistants, events, lifecycle, projects, run_rows, runs, threads
 from threadkeep.app import Threadkeep
 from threadkeep.assistants import AssistantCreateParams
 from threadkeep.errors import BadRequestError
-from threadkeep.lifecycle import FenceLostError, HeldRun
 from threadkeep.run_log import RunLog
-from threadkeep.runs import RunCreateParams, ToolOutput, ToolOutputsParams
+from threadkeep.run_params import RunCreateParams, ToolOutput, ToolOutputsParams
+from threadkeep.run_rows import FenceLostError, HeldRun
 from threadkeep.settings import Settings
 from threadkeep.store.queries import Query
 from threadkeep.threads import ThreadCreateParams
@@ -82,7 +83,7 @@ class Lifecycle:
         self.run, self.app, self.ctx, self.clock, self.assistant_id = run, app, ctx, clock, assistant_id
         self.worker = Worker(self.app.context_of, 1, is_shared=True)
         made = [self.run(threads.create(self.ctx, ThreadCreateParams())) for _ in range(THREADS)]
-        self.threads = [ThreadModel(lifecycle.msgspec.json.decode(bytes(thread))["id"]) for thread in made]
+        self.threads = [ThreadModel(msgspec.json.decode(bytes(thread))["id"]) for thread in made]
         self.runs = []
         self.owners = []
 
@@ -110,7 +111,7 @@ class Lifecycle:
             with pytest.raises(BadRequestError, match="already has an active run"):
                 self.run(creating)
             return
-        model = RunModel(thread.thread_id, lifecycle.decode(bytes(self.run(creating))).id)
+        model = RunModel(thread.thread_id, run_rows.decode(bytes(self.run(creating))).id)
         self.runs.append(model)
         if thread.active and if_active == "enqueue":
             thread.waiting.append(model)
@@ -319,7 +320,7 @@ def test_random_lives_of_runs_go_as_the_model_says(database, postgres, postgres_
         runner.run(running.__aenter__())
         ctx = app.context_of(runner.run(projects.find(app.store, projects.DEFAULT_PROJECT)).project_id)
         made = runner.run(assistants.create(ctx, AssistantCreateParams(model="m", instructions="Help.")))
-        assistant_id = lifecycle.msgspec.json.decode(bytes(made))["id"]
+        assistant_id = msgspec.json.decode(bytes(made))["id"]
 
         for seed in range(EXAMPLES[database]):
             lives = Lifecycle(random.Random(seed), runner.run, app, ctx, clock, assistant_id)
