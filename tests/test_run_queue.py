@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from threadkeep import lifecycle, testing
+from threadkeep import run_rows, testing
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_run_that_interrupts_goes_ahead_of_those_that_wait(server, model, new_
 
     model.hold()
     interrupted, waiting, urgent = start("reject"), start("enqueue"), start("interrupt")
-    held = server.run(server.app.store.write(lambda tx: lifecycle.hold(tx, thread.id, waiting.id)))
+    held = server.run(server.app.store.write(lambda tx: run_rows.hold(tx, thread.id, waiting.id)))
     assert held.wake_at is None
     model.release()
     for run in (interrupted, urgent, waiting):

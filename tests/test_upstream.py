@@ -217,7 +217,7 @@ def test_the_end_of_the_stream_needs_no_done(model):
 
 def stream_of(*chunks, end=b"\n\n"):
     lines = [f"data: {chunk if isinstance(chunk, str) else json.dumps(chunk)}" for chunk in chunks]
-    return garbage("\n\n".join(lines).encode() + end)
+    return garbage("\n\n".join(lines).encode("utf-8", "surrogatepass") + end)
 
 
 def chunk_of(content, finish_reason=None, **more):
@@ -443,6 +443,60 @@ GARBAGE = [b"<html>It works!</html>", b"data: <html>\n\n", b'data: {"choices": 5
 def test_garbage_is_a_fault(model, body):
     model.reply(garbage(body))
     assert fault(model) == ("server_error", "The model server sent something that is not Chat Completions.")
+
+
+HIGH, LOW = "\ud83d", "\ude00"
+# What a server sends, and what of it is text.
+HALVED = {
+    "halves that meet": ((f"Hi {HIGH}", f"{LOW}!"), ["Hi ", "\U0001f600!"]),
+    "halves alone in their chunks": ((HIGH, "", LOW), ["\U0001f600"]),
+    "several": ((HIGH, LOW + HIGH, LOW), ["\U0001f600", "\U0001f600"]),
+    "a first half alone": ((f"a{HIGH}", "b", "c"), ["a", "\ufffdb", "c"]),
+    "a second half alone": (("a", f"{LOW}b"), ["a", "\ufffdb"]),
+    "a first half at the end": ((f"a{HIGH}",), ["a", "\ufffd"]),
+    "two first halves": ((HIGH, HIGH, LOW), ["\ufffd", "\U0001f600"]),
+    "a half in the middle": ((f"a{HIGH}b{LOW}c",), ["a\ufffdb\ufffdc"]),
+}
+
+
+@pytest.mark.parametrize("sent", HALVED)
+def test_characters_in_halves_are_joined_when_they_meet(model, sent):
+    pieces, texts = HALVED[sent]
+    model.reply(text(*pieces), refusal(*pieces))
+    assert ask(model)[:-2] == [TextDelta(piece) for piece in texts]
+    assert ask(model)[:-2] == [RefusalDelta(piece) for piece in texts]
+
+
+@pytest.mark.parametrize("sent", HALVED)
+def test_characters_of_arguments_in_halves_are_joined_when_they_meet(model, sent):
+    pieces, texts = HALVED[sent]
+    head = {"index": 0, "id": "call_x", "function": {"name": "f", "arguments": '"'}}
+    calls = [head, *({"index": 0, "function": {"arguments": piece}} for piece in pieces)]
+    model.reply(testing.Reply(deltas=tuple({"tool_calls": [piece]} for piece in calls)))
+    assert calls_of(ask(model)) == [["call_x", "f", '"' + "".join(texts)]]
+
+
+def test_a_half_waits_for_its_own_text_alone(model):
+    first = {"index": 0, "id": "call_0", "function": {"name": "f", "arguments": HIGH}}
+    second = {"index": 1, "id": "call_1", "function": {"name": f"g{HIGH}", "arguments": LOW}}
+    last = {"index": 0, "function": {"arguments": LOW}}
+    deltas = [{"content": HIGH}, *({"tool_calls": [piece]} for piece in (first, second, last))]
+    model.reply(testing.Reply(deltas=tuple(deltas)))
+    parts = ask(model)
+    assert parts[0] == TextDelta("\ufffd")
+    assert calls_of(parts[1:]) == [["call_0", "f", "\U0001f600"], ["call_1", "g\ufffd", "\ufffd"]]
+
+
+def test_a_whole_completion_may_hold_half_a_character(model):
+    message = {"role": "assistant", "content": f"{HIGH}{LOW} {HIGH}"}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    model.reply(garbage(body, content_type="application/json"))
+    assert ask(model)[:2] == [TextDelta("\U0001f600 "), TextDelta("\ufffd")]
+
+
+def test_halves_that_are_bytes_are_joined_too(model):
+    model.reply(stream_of(*(json.dumps(chunk_of(half), ensure_ascii=False) for half in (HIGH, LOW)), "[DONE]"))
+    assert ask(model)[:1] == [TextDelta("\U0001f600")]
 
 
 def test_an_error_in_the_stream_is_a_fault(model):

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 
 from threadkeep import idempotency, retention, search, store, threads
 from threadkeep.context import Context, NoWorker
-from threadkeep.errors import APIError
 from threadkeep.events import EventLog
 from threadkeep.http.api import Api
 from threadkeep.http.auth import Authenticator
@@ -19,7 +18,7 @@ from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
 from threadkeep.limits import Limiter, Limits
-from threadkeep.logs import RequestLog
+from threadkeep.logs import RequestLog, tried_again
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
@@ -131,15 +130,11 @@ class Threadkeep:
         now = asyncio.get_running_loop().time
         next_rules = now()
         while True:
-            try:
+            with tried_again(log, "delete the threads whose time has come"):
                 await retention.expire(self.store, int(self._clock()))
                 if now() >= next_rules:
                     await retention.apply_rules(self.store, int(self._clock()))
                     next_rules = now() + RULES_EVERY_S
-            except APIError as error:
-                log.warning("cannot delete the threads whose time has come, will try again: %s", error)
-            except Exception:
-                log.exception("cannot delete the threads whose time has come, will try again")
             await asyncio.sleep(EXPIRE_EVERY_S)
 
     async def _sweep_last(self) -> None:
@@ -150,12 +145,8 @@ class Threadkeep:
                 await self.indexer.catch_up()
 
     async def _sweep_if_needed(self, after_s: float) -> None:
-        try:
+        with tried_again(log, "remove what nobody needs any more"):
             if await threads.needs_sweep(self.store, int(self._clock())):
                 await asyncio.sleep(after_s)
                 await threads.sweep(self.store, int(self._clock()))
             await idempotency.sweep(self.store, int(self._clock()), self.settings.idempotency_keys_kept_s)
-        except APIError as error:
-            log.warning("cannot remove what nobody needs any more, will try again: %s", error)
-        except Exception:
-            log.exception("cannot remove what nobody needs any more, will try again")

@@ -14,8 +14,9 @@ import msgspec
 from threadkeep import messages, tokens
 from threadkeep.context import Context
 from threadkeep.errors import ThreadkeepError
-from threadkeep.lifecycle import Plan, Run
-from threadkeep.messages import ImageFilePart, ImageUrlPart, Message, RefusalPart, TextPart
+from threadkeep.message_parts import ImageFilePart, ImageUrlPart, Part, RefusalPart, TextPart
+from threadkeep.messages import Message
+from threadkeep.run_rows import Plan, Run
 from threadkeep.run_steps import MessageCreation, RunStep, ToolCalls
 from threadkeep.store.interface import Transaction
 from threadkeep.tools import FunctionTool, JsonObjectFormat, JsonSchemaFormat
@@ -146,7 +147,7 @@ def chat_of(message: Message) -> Chat | None:
     return {"role": message.role, "content": parts}
 
 
-def _part_of(part: messages.Part) -> dict[str, Any]:
+def _part_of(part: Part) -> dict[str, Any]:
     match part:
         case TextPart(text=text):
             return {"type": "text", "text": text.value}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from threadkeep.messages import Part, RefusalPart, Text, TextPart
+from threadkeep.message_parts import Part, RefusalPart, Text, TextPart
 from threadkeep.run_steps import CalledFunction, FunctionCall
 
 DELTA = "thread.message.delta"

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from threadkeep.errors import APIError
+from threadkeep.logs import tried_again
 from threadkeep.metrics import Metrics
 from threadkeep.store import queries
 from threadkeep.store.interface import Change, Store, Transaction
@@ -36,6 +36,8 @@ READ_AT_ONCE = 200
 READ_OF_EACH = 50
 # What is kept in memory of a followed run; a follower that is further behind reads the log.
 KEPT_CHARACTERS = 32 * 1024
+# How long a run's events stay after its end when a message of it was deleted: who follows it reads them to the end.
+WITHHELD_FOR_MS = 10_000
 LOOK_AFTER_S = 0.02
 LOOK_AT_LEAST_EVERY_S = 0.25
 SLOWER = 1.4
@@ -104,6 +106,11 @@ def fenced_insertion(thread_id: str, run_id: str, appended: Entry, fence: int) -
     """What appends an entry on its own: one row if the run is still under `fence`, otherwise none."""
     parameters = {"seq": appended.seq, "last_seq": appended.last_seq, "frames": appended.frames, "fence": fence}
     return sql.append_events_fenced, {"thread_id": thread_id, "run_id": run_id, **parameters}
+
+
+def withholding(thread_id: str, run_id: str, now_ms: int) -> Change:
+    """What takes the run's events from the log soon after its end, since they tell what a deleted message said."""
+    return sql.withhold_events, {"thread_id": thread_id, "run_id": run_id, "soon": now_ms + WITHHELD_FOR_MS}
 
 
 def read(tx: Transaction, thread_id: str, run_id: str, after: int, limit: int = READ_AT_ONCE) -> list[Entry]:
@@ -301,15 +308,9 @@ class EventLog:
             await asyncio.sleep(LOOK_AFTER_S)
             now = loop.time()
             due = {key: channel for key, channel in self._channels.items() if channel.look_at <= now}
-            try:
+            found: dict[Key, list[Entry]] = {}
+            with tried_again(log, "look for news of followed runs"):
                 found = await self._news_of(due) if due else {}
-            except APIError as error:
-                log.warning("cannot look for news of followed runs, will try again: %s", error)
-                continue
-            except Exception:
-                # Without this task nobody here would ever be told again.
-                log.exception("cannot look for news of followed runs, will try again")
-                continue
             for key, channel in due.items():
                 entries = found.get(key, ())
                 for entry in entries:

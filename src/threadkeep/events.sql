@@ -54,6 +54,23 @@ delete from run_events where thread_id = :thread_id and run_id = :run_id and seq
     select seq from run_events where thread_id = :thread_id and run_id = :run_id order by seq limit :limit
 )
 
+-- A message of the run was deleted: its events are for nobody but who follows it already, and go soon after its end.
+-- The rest of `plan` is the owner's, who reads it anew in each unit.
+-- name: withhold_events [sqlite]
+update runs set plan = json_set(plan, '$.is_withheld', json('true')), wake_at = case
+    when wake_at > :soon and status in ('completed', 'incomplete', 'failed', 'cancelled', 'expired') then :soon
+    else wake_at
+end
+where thread_id = :thread_id and run_id = :run_id
+
+-- name: withhold_events [postgres]
+-- Differs on SQLite: the two have other functions for JSON.
+update runs set plan = cast(jsonb_set(cast(plan as jsonb), '{is_withheld}', 'true') as text), wake_at = case
+    when wake_at > :soon and status in ('completed', 'incomplete', 'failed', 'cancelled', 'expired') then :soon
+    else wake_at
+end
+where thread_id = :thread_id and run_id = :run_id
+
 -- name: find_status
 select status, coalesce((
     select max(last_seq) from run_events where thread_id = :thread_id and run_id = :run_id

@@ -14,8 +14,8 @@ from threadkeep import conversation, events, lifecycle, references, run_steps, t
 from threadkeep.context import Context
 from threadkeep.conversation import PromptTooLongError
 from threadkeep.errors import BadRequestError
-from threadkeep.lifecycle import HeldRun, IncompleteReason
 from threadkeep.run_log import LogTooLongError, RunLog
+from threadkeep.run_rows import HeldRun, IncompleteReason
 from threadkeep.run_steps import LastError, RunStep
 from threadkeep.store.interface import Transaction
 from threadkeep.turn import Turn

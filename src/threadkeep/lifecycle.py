@@ -14,37 +14,32 @@ number is refused. So a process that was frozen, cut off or overtaken can do no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from threadkeep import drafts, events, messages, run_steps, usage, webhooks
+from threadkeep import drafts, events, messages, run_rows, run_steps, usage, webhooks
 from threadkeep.context import Context
 from threadkeep.events import Entry, Event
-from threadkeep.messages import IncompleteDetails, Message, Part
+from threadkeep.message_parts import Part
+from threadkeep.messages import IncompleteDetails, Message
+from threadkeep.run_rows import (
+    AwaitedCall,
+    AwaitedFunction,
+    HeldRun,
+    IncompleteReason,
+    RequiredAction,
+    Run,
+    RunIncompleteDetails,
+    Status,
+    SubmitToolOutputs,
+)
 from threadkeep.run_steps import FunctionCall, LastError, MessageCreation, StepStatus, Usage
 from threadkeep.store import queries
-from threadkeep.store.interface import Change, Transaction
-from threadkeep.tools import ReasoningEffort, ResponseFormat, Tool, ToolChoice
+from threadkeep.store.interface import Transaction
 
 sql = queries.load("lifecycle")
 
-SHAPE = 1
-
-Status: TypeAlias = Literal[
-    "queued",
-    "in_progress",
-    "requires_action",
-    "cancelling",
-    "cancelled",
-    "failed",
-    "completed",
-    "incomplete",
-    "expired",
-]
-# Differs from OpenAI: the specification has no `content_filter` here, and no other way to tell.
-IncompleteReason: TypeAlias = Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"]
 OverStatus: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "expired"]
 MAY_FOLLOW: dict[str, frozenset[str]] = {
     "queued": frozenset({"in_progress", "cancelling", "expired", "failed"}),
@@ -60,124 +55,6 @@ _MESSAGE_ENDS: dict[str, Literal["run_cancelled", "run_expired", "run_failed"]] 
     "cancelled": "run_cancelled",
     "expired": "run_expired",
 }
-
-
-class TruncationStrategy(Struct, kw_only=True):
-    """How a thread is cut to what the model can take."""
-
-    type: Literal["auto", "last_messages"] = "auto"
-    last_messages: Annotated[int, Meta(ge=1)] | None = None
-
-
-class AwaitedFunction(Struct):
-    """A function and the arguments the model wrote, as text."""
-
-    name: str
-    arguments: str
-
-
-class AwaitedCall(Struct, kw_only=True):
-    """A call that the client is to carry out."""
-
-    id: str
-    type: Literal["function"] = "function"
-    function: AwaitedFunction
-
-
-class SubmitToolOutputs(Struct):
-    """The calls whose outputs are awaited."""
-
-    tool_calls: list[AwaitedCall]
-
-
-class RequiredAction(Struct, kw_only=True):
-    """What the client must do for the run to go on."""
-
-    type: Literal["submit_tool_outputs"] = "submit_tool_outputs"
-    submit_tool_outputs: SubmitToolOutputs
-
-
-class RunIncompleteDetails(Struct):
-    """Why a run has no end."""
-
-    reason: IncompleteReason
-
-
-class Run(Struct, kw_only=True):
-    """A run, as it is sent and as it is stored. It copies what it needs of its assistant."""
-
-    id: str
-    object: Literal["thread.run"] = "thread.run"
-    created_at: int
-    assistant_id: str
-    thread_id: str
-    status: Status = "queued"
-    started_at: int | None = None
-    expires_at: int | None = None
-    cancelled_at: int | None = None
-    failed_at: int | None = None
-    completed_at: int | None = None
-    required_action: RequiredAction | None = None
-    last_error: LastError | None = None
-    model: str
-    instructions: str | None = None
-    tools: list[Tool] = []
-    tool_resources: dict[str, Any] = {}
-    metadata: dict[str, str] = {}
-    temperature: float | None = 1.0
-    top_p: float | None = 1.0
-    reasoning_effort: ReasoningEffort | None = None
-    max_completion_tokens: int | None = None
-    max_prompt_tokens: int | None = None
-    truncation_strategy: TruncationStrategy = msgspec.field(default_factory=TruncationStrategy)
-    incomplete_details: RunIncompleteDetails | None = None
-    usage: Usage | None = None
-    response_format: ResponseFormat = "auto"
-    tool_choice: ToolChoice = "auto"
-    parallel_tool_calls: bool = True
-
-
-class Plan(Struct, kw_only=True, omit_defaults=True):
-    """What the server remembers of a run beside the wire object.
-
-    The context is the thread up to the message numbered `context_to`, the run's own additional messages (those from
-    `own_from` to `own_to`) at its end. `spent` is what all turns used, `turn` what the open tool step used.
-    """
-
-    context_to: int = 0
-    own_from: int = 0
-    own_to: int = 0
-    spent: Usage = msgspec.field(default_factory=Usage)
-    turn: Usage | None = None
-    # The key that made it, if it is one of the database.
-    key_id: str = ""
-    # What links it to its request's trace.
-    trace: str = ""
-    # Its owner stopped in good order: the next one is not a further attempt.
-    is_handed_over: bool = False
-
-
-class HeldRun(Struct, kw_only=True):
-    """A run that this unit of work holds, with its thread."""
-
-    run: Run
-    plan: Plan
-    project_id: str
-    seq: int
-    fence: int = 1
-    attempt: int = 1
-    wake_at: int | None = None
-    # The thread's; what adds a message needs it.
-    deleted_seq: int
-
-
-class FenceLostError(Exception):
-    """The run has changed hands, is over or is gone: who asked must drop it."""
-
-
-decode = msgspec.json.Decoder(Run).decode
-encode = msgspec.json.Encoder().encode
-_decode_plan = msgspec.json.Decoder(Plan).decode
 
 
 def enter(
@@ -211,60 +88,19 @@ def enter(
         run.expires_at = None
 
 
-def hold(tx: Transaction, thread_id: str, run_id: str, *, fence: int | None = None) -> HeldRun:
-    """The run, held until the unit ends. Raises `FenceLostError` when it is gone or no longer under `fence`."""
-    row = tx.one(sql.hold_run, thread_id=thread_id, run_id=run_id)
-    if row is None or fence not in (None, row[3]):
-        raise FenceLostError
-    return HeldRun(
-        deleted_seq=row[0],
-        project_id=row[1],
-        seq=row[2],
-        fence=row[3],
-        attempt=row[4],
-        wake_at=row[5],
-        run=decode(row[6]),
-        plan=_decode_plan(row[7]),
-    )
-
-
-def insertion(held: HeldRun) -> Change:
-    """What stores a new run."""
-    return sql.insert_run, {"project_id": held.project_id, "seq": held.seq, **_row(held)}
-
-
-def save(tx: Transaction, held: HeldRun) -> None:
-    """Stores what has changed of a held run."""
-    tx.run(sql.update_run, **_row(held))
-
-
-def _row(held: HeldRun) -> dict[str, object]:
-    return {
-        "thread_id": held.run.thread_id,
-        "run_id": held.run.id,
-        "status": held.run.status,
-        "fence": held.fence,
-        "attempt": held.attempt,
-        "wake_at": held.wake_at,
-        "shape": SHAPE,
-        "body": encode(held.run).decode(),
-        "plan": encode(held.plan).decode(),
-    }
-
-
 def event(run: Run) -> Event:
     """The event that tells of the run's status."""
-    return f"thread.run.{run.status}", encode(run)
+    return f"thread.run.{run.status}", run_rows.encode(run)
 
 
 def step_event(step: run_steps.RunStep, name: str = "") -> Event:
     """The event that tells of the step's status, or the one that is named."""
-    return f"thread.run.step.{name or step.status}", encode(step)
+    return f"thread.run.step.{name or step.status}", run_rows.encode(step)
 
 
 def message_event(message: Message, name: str = "") -> Event:
     """The event that tells of the message's status, or the one that is named."""
-    return f"thread.message.{name or message.status}", encode(message)
+    return f"thread.message.{name or message.status}", run_rows.encode(message)
 
 
 def message_of(step: run_steps.RunStep) -> Message:
@@ -355,7 +191,7 @@ def cancel(tx: Transaction, ctx: Context, held: HeldRun, *, keeps_thread: bool =
     `keeps_thread`: the unit gives the thread to a run of its own, ahead of those that wait.
     """
     enter(held.run, "cancelling", ctx.now())
-    cancelling = encode(held.run)
+    cancelling = run_rows.encode(held.run)
     first = _change_hands(tx, held, ctx.now_ms())
     second = end(tx, ctx, held, "cancelled", keeps_thread=keeps_thread)
     return Cancelled(held.run.id, held.run.thread_id, cancelling, [first, second])
@@ -379,8 +215,11 @@ def end(
     closing = [*(before or ()), *_close(tx, held, ctx.now(), status, error)]
     enter(held.run, status, ctx.now(), error=error, reason=reason)
     held.run.usage = held.plan.spent
+    kept_ms = int(ctx.settings.run_events_kept_s * 1000)
+    if held.plan.is_withheld:
+        kept_ms = min(kept_ms, events.WITHHELD_FOR_MS)
     # From now on `wake_at` is when the events may go.
-    appended = _change_hands(tx, held, ctx.now_ms() + int(ctx.settings.run_events_kept_s * 1000), closing)
+    appended = _change_hands(tx, held, ctx.now_ms() + kept_ms, closing)
     if not keeps_thread:
         _release(tx, held)
     spent = held.plan.spent
@@ -397,16 +236,16 @@ def take_over(tx: Transaction, ctx: Context, held: HeldRun) -> list[Entry]:
     held.plan.is_handed_over = False
     held.fence += 1
     held.wake_at = lease_end(ctx)
-    save(tx, held)
+    run_rows.save(tx, held)
     return [events.append(tx, held.run.thread_id, held.run.id, closing, None)] if closing else []
 
 
-def hand_over(tx: Transaction, held: HeldRun) -> None:
-    """The owner stops in good order: the run is anybody's at once."""
-    held.plan.is_handed_over = True
+def hand_over(tx: Transaction, held: HeldRun, *, is_attempt: bool, wake_at: int) -> None:
+    """The owner gives the run up: it is anybody's from `wake_at` on. `is_attempt`: it could not go on with it."""
+    held.plan.is_handed_over = not is_attempt
     held.fence += 1
-    held.wake_at = 0
-    save(tx, held)
+    held.wake_at = wake_at
+    run_rows.save(tx, held)
 
 
 def remove_slice(tx: Transaction, thread_id: str, limit: int) -> bool:
@@ -427,7 +266,7 @@ def _change_hands(tx: Transaction, held: HeldRun, wake_at: int, before: Sequence
     """Stores the status the run has entered, under a new fence, with the event that tells of it."""
     held.fence += 1
     held.wake_at = wake_at
-    save(tx, held)
+    run_rows.save(tx, held)
     told = [*before, event(held.run)]
     return events.append(tx, held.run.thread_id, held.run.id, told, held.run.status)
 
@@ -438,10 +277,10 @@ def _release(tx: Transaction, held: HeldRun) -> None:
     next_run_id = row[0] if row else None
     released = tx.run(sql.release_thread, thread_id=run.thread_id, run_id=run.id, next_run_id=next_run_id)
     if released and next_run_id:
-        following = hold(tx, run.thread_id, next_run_id)
+        following = run_rows.hold(tx, run.thread_id, next_run_id)
         # Due at once; its time begins when it is claimed.
         following.wake_at = 0
-        save(tx, following)
+        run_rows.save(tx, following)
 
 
 def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastError | None) -> list[Event]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import events, idempotency, metadata, references
+from threadkeep import events, idempotency, message_parts, message_versions, metadata, references
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
+from threadkeep.message_parts import Content, Part
+from threadkeep.message_versions import MessageVersion
 from threadkeep.metadata import Metadata, MetadataPatch
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import Attachment, ToolType
@@ -26,100 +27,8 @@ from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
 sql = queries.load("messages")
 
 SHAPE = 1
-TEXT_CHARACTERS_MAX = 256_000
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".gif", ".webp")
 # Rows that one unit of work removes; a longer thread is removed in several.
 REMOVED_AT_ONCE = 200
-# Times that one message can be edited: all of its earlier versions are kept.
-VERSIONS_MAX = 1000
-
-TextValue: TypeAlias = Annotated[str, Meta(max_length=TEXT_CHARACTERS_MAX)]
-Detail: TypeAlias = Literal["auto", "low", "high"]
-
-
-class ImageFile(Struct, kw_only=True):
-    """An uploaded image."""
-
-    file_id: str
-    detail: Detail | None = "auto"
-
-
-class ImageUrl(Struct, kw_only=True):
-    """An image somewhere else; it is not fetched."""
-
-    url: Annotated[str, Meta(min_length=1)]
-    detail: Detail | None = "auto"
-
-
-class TextParam(Struct, tag_field="type", tag="text"):
-    """A text part of a request: a plain string."""
-
-    text: TextValue
-
-
-class ImageFilePart(Struct, tag_field="type", tag="image_file"):
-    """An image file, the same in requests and answers."""
-
-    image_file: ImageFile
-
-
-class ImageUrlPart(Struct, tag_field="type", tag="image_url"):
-    """An image address, the same in requests and answers."""
-
-    image_url: ImageUrl
-
-
-class FileCitation(Struct):
-    """The file an annotation cites."""
-
-    file_id: str
-
-
-class FileCitationAnnotation(Struct, tag_field="type", tag="file_citation"):
-    """A marker in the text that stands for a passage of a file. Indexes count characters, the end exclusive."""
-
-    text: str
-    start_index: int
-    end_index: int
-    file_citation: FileCitation
-
-
-class FilePath(Struct):
-    """The file an annotation points to."""
-
-    file_id: str
-
-
-class FilePathAnnotation(Struct, tag_field="type", tag="file_path"):
-    """A path in the text that stands for a file the code interpreter made."""
-
-    text: str
-    start_index: int
-    end_index: int
-    file_path: FilePath
-
-
-class Text(Struct):
-    """A text with its annotations."""
-
-    value: str
-    annotations: list[FileCitationAnnotation | FilePathAnnotation] = []
-
-
-class TextPart(Struct, tag_field="type", tag="text"):
-    """A text part of an answer."""
-
-    text: Text
-
-
-class RefusalPart(Struct, tag_field="type", tag="refusal"):
-    """What the model said instead of an answer."""
-
-    refusal: str
-
-
-Part: TypeAlias = TextPart | ImageFilePart | ImageUrlPart | RefusalPart
-
 
 NoEnd: TypeAlias = Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
 
@@ -149,14 +58,11 @@ class Message(Struct, kw_only=True):
     incomplete_at: int | None = None
 
 
-PartParam: TypeAlias = TextParam | ImageFilePart | ImageUrlPart
-
-
 class MessageCreateParams(Struct, kw_only=True):
     """A message in the body of create-thread or create-run."""
 
     role: Literal["user", "assistant"]
-    content: TextValue | Annotated[list[PartParam], Meta(min_length=1)]
+    content: Content
     attachments: list[Attachment] | None = None
     metadata: Metadata | None = None
     # Differs from OpenAI: the v1 spelling of attachments still works, but not under `--strict`.
@@ -175,27 +81,13 @@ class MessageUpdateParams(Struct, kw_only=True):
 
     metadata: MetadataPatch | None = None
     # Differs from OpenAI: what a message says can be edited; what it said before is kept.
-    content: Annotated[
-        TextValue | Annotated[list[PartParam], Meta(min_length=1)] | None, Meta(extra={"lenient_only": True})
-    ] = None
+    content: Annotated[Content | None, Meta(extra={"lenient_only": True})] = None
 
 
 class MessageListParams(ListParams, kw_only=True, frozen=True):
     """The query of list."""
 
     run_id: str | None = None
-
-
-class MessageVersion(Struct, kw_only=True):
-    """What a message said from `created_at` until it was edited at `replaced_at`."""
-
-    id: str
-    object: Literal["thread.message.version"] = "thread.message.version"
-    created_at: int
-    replaced_at: int
-    thread_id: str
-    message_id: str
-    content: list[Part]
 
 
 class MessageDeleted(Struct, kw_only=True):
@@ -297,7 +189,9 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
 
 async def update(ctx: Context, thread_id: str, message_id: str, params: MessageUpdateParams) -> Stored:
     """Merges `metadata` into the message's; `content` replaces its own, which is kept as an earlier version."""
-    content = None if params.content is None else _content(params.content, "", strict=ctx.settings.strict)
+    content = (
+        None if params.content is None else message_parts.of_request(params.content, "", strict=ctx.settings.strict)
+    )
     version_id, now = ctx.new_id("msgver"), ctx.now()
 
     def unit(tx: Transaction) -> bytes:
@@ -323,36 +217,31 @@ async def list_versions(ctx: Context, thread_id: str, message_id: str, params: L
         require_thread(tx, ctx, thread_id)
         if tx.one(sql.find_message, thread_id=thread_id, message_id=message_id) is None:
             raise NotFoundError.of("message", message_id)
-        place = {"thread_id": thread_id, "message_id": message_id}
-
-        def locate(version_id: str) -> int:
-            row = tx.one(sql.locate_version, version_id=version_id, **place)
-            if row is None:
-                raise NotFoundError.of("message version", version_id)
-            return int(row[0])
-
-        window = Window.of(params, "msgver", 0, BIGINT_MAX, locate)
-        query = sql.list_versions_ascending if window.ascending else sql.list_versions_descending
-        return window.page(tx.all(query, low=window.low, high=window.high, limit=window.limit, **place))
+        return message_versions.page(tx, thread_id, message_id, params)
 
     return await ctx.store.read(unit)
 
 
 async def delete(ctx: Context, thread_id: str, message_id: str) -> MessageDeleted:
-    """Removes the message and what it said before; its text is gone, its place in the order is remembered."""
+    """Removes the message and what it said before; its text is gone, its place in the order is remembered.
+
+    The events of the run that wrote it can no longer be followed again, once the run is over.
+    """
 
     def unit(tx: Transaction) -> None:
         hold_thread(tx, ctx, thread_id)
         deleted = tx.one(sql.delete_message, thread_id=thread_id, message_id=message_id)
         if deleted is None:
             raise NotFoundError.of("message", message_id)
-        tx.run_all(
-            [
-                (sql.delete_versions, {"thread_id": thread_id, "message_id": message_id}),
-                (sql.queue_range, {"thread_id": thread_id, "low": deleted[0] - 1, "high": deleted[0]}),
-                (sql.remember_deleted_message, {"thread_id": thread_id, "seq": deleted[0]}),
-            ]
-        )
+        seq, run_id = deleted
+        changes: list[Change] = [
+            message_versions.deletion(thread_id, message_id),
+            (sql.queue_range, {"thread_id": thread_id, "low": seq - 1, "high": seq}),
+            (sql.remember_deleted_message, {"thread_id": thread_id, "seq": seq}),
+        ]
+        if run_id:
+            changes.append(events.withholding(thread_id, run_id, ctx.now_ms()))
+        tx.run_all(changes)
         idempotency.erase_message(tx, thread_id, message_id)
 
     await ctx.store.write(unit)
@@ -363,7 +252,7 @@ def new(
     ctx: Context, thread_id: str, params: MessageCreateParams, at: str = "", now: int | None = None
 ) -> tuple[Message, bytes]:
     """The message that `params` describe and its stored text. `at` is where `params` stand in the request."""
-    content = _content(params.content, at, strict=ctx.settings.strict)
+    content = message_parts.of_request(params.content, at, strict=ctx.settings.strict)
     now = ctx.now() if now is None else now
     message = Message(
         id=ctx.new_id("msg"),
@@ -484,11 +373,6 @@ def removal(thread_id: str) -> Change:
     return sql.remove_all_messages, {"thread_id": thread_id}
 
 
-def remove_versions(tx: Transaction, thread_id: str) -> bool:
-    """Removes some of a deleted thread's earlier versions; gives whether all are gone."""
-    return tx.run(sql.remove_versions, thread_id=thread_id, limit=REMOVED_AT_ONCE) < REMOVED_AT_ONCE
-
-
 def remove_slice(tx: Transaction, thread_id: str) -> None:
     """Removes `REMOVED_AT_ONCE` messages of a deleted thread that has more."""
     tx.run(sql.remove_messages, thread_id=thread_id, limit=REMOVED_AT_ONCE)
@@ -519,69 +403,18 @@ def require_thread(tx: Transaction, ctx: Context, thread_id: str) -> None:
 
 
 def _keep_version(tx: Transaction, message: Message, version_id: str, now: int) -> None:
-    """Stores what a held message says now, before it says something else."""
+    """Keeps what a held message says now, before it says something else."""
     if message.status == "in_progress":
         raise BadRequestError(f"Message {message.id} is still being written.", param="content")
-    row = tx.one(sql.find_last_version, thread_id=message.thread_id, message_id=message.id)
-    number, created_at = row or (0, message.created_at)
-    if number >= VERSIONS_MAX:
-        raise BadRequestError(f"Message {message.id} was edited {number} times, the most it can be.", param="content")
     version = MessageVersion(
         id=version_id,
-        created_at=created_at,
+        created_at=message.created_at,
         replaced_at=now,
         thread_id=message.thread_id,
         message_id=message.id,
         content=message.content,
     )
-    tx.run(sql.insert_version, seq=number + 1, **version_row(version))
-
-
-def version_row(version: MessageVersion) -> dict[str, object]:
-    """The columns of an earlier version, but for its number."""
-    return {
-        "thread_id": version.thread_id,
-        "message_id": version.message_id,
-        "version_id": version.id,
-        "replaced_at": version.replaced_at,
-        "shape": SHAPE,
-        "body": encode(version).decode(),
-    }
-
-
-def _content(content: str | list[PartParam], at: str, *, strict: bool) -> list[Part]:
-    if isinstance(content, str):
-        if not content:
-            raise BadRequestError("Message content must be non-empty.", param=f"{at}content")
-        return [TextPart(Text(content))]
-    parts: list[Part] = []
-    for index, part in enumerate(content):
-        where = f"{at}content[{index}]"
-        match part:
-            case TextParam(text=text):
-                if not text:
-                    raise BadRequestError("Message content must be non-empty.", param=f"{where}.text")
-                parts.append(TextPart(Text(text)))
-            case ImageFilePart(image_file=image):
-                references.check_file(f"{where}.image_file.file_id", image.file_id)
-                image.detail = image.detail or "auto"
-                parts.append(part)
-            case ImageUrlPart(image_url=image):
-                image.detail = image.detail or "auto"
-                if strict:
-                    _check_image_url(f"{where}.image_url.url", image.url)
-                parts.append(part)
-    return parts
-
-
-def _check_image_url(param: str, url: str) -> None:
-    # Differs from OpenAI: addresses are not checked outside `--strict`; many image addresses end in no suffix at all.
-    if not url.startswith("data:") and not urlsplit(url).path.lower().endswith(IMAGE_SUFFIXES):
-        raise BadRequestError(
-            f"Invalid '{param}'. Expected url to end in a supported format: {', '.join(IMAGE_SUFFIXES)}.",
-            param=param,
-            code="invalid_value",
-        )
+    message_versions.keep(tx, version)
 
 
 def _attachments(params: MessageCreateParams, at: str) -> list[Attachment]:

@@ -87,10 +87,7 @@ update messages set shape = :shape, body = :body where thread_id = :thread_id an
 -- name: delete_message
 update messages set body = null
 where thread_id = :thread_id and message_id = :message_id and body is not null
-returning seq
-
--- name: delete_versions
-delete from message_versions where thread_id = :thread_id and message_id = :message_id
+returning seq, run_id
 
 -- name: remember_deleted_message
 update threads set deleted_seq = :seq where thread_id = :thread_id and deleted_seq < :seq
@@ -109,23 +106,6 @@ select message_id, body from messages
 where thread_id = :thread_id and run_id = :run_id and seq > :low and seq < :high and body is not null
 order by seq {direction} limit :limit
 
--- name: find_last_version
-select seq, replaced_at from message_versions
-where thread_id = :thread_id and message_id = :message_id order by seq desc limit 1
-
--- name: insert_version
-insert into message_versions (thread_id, message_id, seq, version_id, replaced_at, shape, body)
-values (:thread_id, :message_id, :seq, :version_id, :replaced_at, :shape, :body)
-
--- name: locate_version
-select seq from message_versions
-where thread_id = :thread_id and message_id = :message_id and version_id = :version_id
-
--- name: list_versions
-select version_id, body from message_versions
-where thread_id = :thread_id and message_id = :message_id and seq > :low and seq < :high
-order by seq {direction} limit :limit
-
 -- name: list_messages_up_to
 select seq, body from messages
 where thread_id = :thread_id and seq > :low and seq <= :high and body is not null order by seq limit :limit
@@ -137,11 +117,6 @@ where thread_id = :thread_id and seq < :before and body is not null order by seq
 -- What follows is about deleted messages too. Each half of a condition has an index of its own on SQLite.
 -- name: remove_all_messages
 delete from messages where (thread_id = :thread_id and body is not null) or (thread_id = :thread_id and body is null)
-
--- name: remove_versions
-delete from message_versions where thread_id = :thread_id and (message_id, seq) in (
-    select message_id, seq from message_versions where thread_id = :thread_id limit :limit
-)
 
 -- name: remove_messages
 delete from messages where thread_id = :thread_id and message_id in (

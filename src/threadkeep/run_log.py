@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from threadkeep import events, lifecycle
+from threadkeep import events, run_rows
 from threadkeep.context import Context
 from threadkeep.errors import APIError
 from threadkeep.events import Entry, Event
-from threadkeep.lifecycle import FenceLostError, HeldRun
+from threadkeep.run_rows import FenceLostError, HeldRun
 from threadkeep.store.interface import Transaction
 
 
@@ -69,7 +69,7 @@ class RunLog:
         """Runs a unit that appends what was added and more. Raises `FenceLostError`."""
 
         def under_fence(tx: Transaction) -> Entry:
-            return unit(tx, lifecycle.hold(tx, self._thread_id, self._run_id, fence=self._fence), list(added))
+            return unit(tx, run_rows.hold(tx, self._thread_id, self._run_id, fence=self._fence), list(added))
 
         self._is_committing = True
         try:

@@ -12,31 +12,35 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from threadkeep import assistants, events, ids, invalid, lifecycle, messages, metadata, threads, tools
-from threadkeep.assistants import Assistant, Instructions
+from threadkeep import assistants, events, lifecycle, messages, metadata, run_rows, threads, tools
+from threadkeep.assistants import Assistant
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError, RateLimitError
 from threadkeep.events import Entry
 from threadkeep.idempotency import AnsweredBeforeError
-from threadkeep.lifecycle import Cancelled, FenceLostError, HeldRun, Plan, Run, TruncationStrategy
-from threadkeep.messages import MessageCreateParams
-from threadkeep.metadata import Metadata, MetadataPatch
+from threadkeep.lifecycle import Cancelled
 from threadkeep.pages import ListParams, Page, Stored, Window
-from threadkeep.references import ToolResources
+from threadkeep.run_params import (
+    RunCreateParams,
+    RunRetrieveParams,
+    RunSettings,
+    RunUpdateParams,
+    ThreadAndRunCreateParams,
+    ToolOutputsParams,
+)
+from threadkeep.run_rows import FenceLostError, HeldRun, Plan, Run, TruncationStrategy
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Transaction
 from threadkeep.streaming import EventStream, WithHeaders
 from threadkeep.threads import ThreadCreateParams
-from threadkeep.tools import ReasoningEffort, ResponseFormat, Temperature, ToolChoice, Tools, TopP
 
 sql = queries.load("runs")
 
-STRICT_TOKENS_MIN = 256
 # Python refuses to read numbers of thousands of digits, which clients can send.
 EVENT_DIGITS_MAX = 19
 OUTPUTS_BYTES_MAX = 512 * 1024
@@ -47,82 +51,6 @@ POLL_AFTER_MS = 500
 POLL_HELPER_AFTER_MS = 20
 UNFINISHED = lifecycle.ACTIVE
 NOT_UPDATED_WHILE = frozenset({"queued", "in_progress", "cancelling"})
-TokenLimit = Annotated[int, Meta(ge=1)]
-
-
-class RunSettings(Struct, kw_only=True):
-    """What the bodies of create run and create thread and run have in common; null means the assistant's."""
-
-    assistant_id: str
-    model: Annotated[str, Meta(min_length=1)] | None = None
-    instructions: Instructions | None = None
-    tools: Tools | None = None
-    metadata: Metadata | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    reasoning_effort: ReasoningEffort | None = None
-    max_prompt_tokens: TokenLimit | None = None
-    max_completion_tokens: TokenLimit | None = None
-    truncation_strategy: TruncationStrategy | None = None
-    response_format: ResponseFormat | None = None
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    stream: bool | None = None
-
-    def check(self, *, strict: bool) -> None:
-        """Refuses what no type can say."""
-        ids.check("assistant_id", self.assistant_id, "asst")
-        tools.check(self.tools or [], self.response_format)
-        strategy = self.truncation_strategy
-        if strategy and strategy.type == "last_messages" and strategy.last_messages is None:
-            raise invalid.missing("truncation_strategy.last_messages")
-        for name in ("max_prompt_tokens", "max_completion_tokens"):
-            limit = getattr(self, name)
-            # Differs from OpenAI: smaller budgets are taken, as the original did in its first years.
-            if strict and limit is not None and limit < STRICT_TOKENS_MIN:
-                raise invalid.below_minimum(name, STRICT_TOKENS_MIN, limit)
-
-
-class RunCreateParams(RunSettings, kw_only=True):
-    """The body of create run."""
-
-    additional_instructions: Instructions | None = None
-    additional_messages: list[MessageCreateParams] | None = None
-    if_active: Annotated[Literal["reject", "enqueue", "interrupt"] | None, Meta(extra={"lenient_only": True})] = None
-
-
-class ThreadAndRunCreateParams(RunSettings, kw_only=True):
-    """The body of create thread and run."""
-
-    thread: ThreadCreateParams | None = None
-    tool_resources: ToolResources | None = None
-
-
-class RunUpdateParams(Struct, kw_only=True):
-    """The body of modify."""
-
-    metadata: MetadataPatch | None = None
-
-
-class RunRetrieveParams(Struct, kw_only=True, frozen=True):
-    """The query of retrieve. With `stream` the answer is the run's events behind number `starting_after`."""
-
-    stream: Annotated[bool | None, Meta(extra={"lenient_only": True})] = None
-    starting_after: Annotated[int, Meta(ge=0, extra={"lenient_only": True})] | None = None
-
-
-class ToolOutput(Struct, kw_only=True):
-    """What one of the client's functions gave back."""
-
-    tool_call_id: str | None = None
-    output: str | None = None
-
-
-class ToolOutputsParams(Struct, kw_only=True):
-    """The body of submit tool outputs: all of the outputs that are awaited, in any order."""
-
-    tool_outputs: list[ToolOutput]
-    stream: bool | None = None
 
 
 class Backlog(Struct):
@@ -242,7 +170,7 @@ async def retrieve(
     poll_after_ms = POLL_AFTER_MS
     if x_stainless_poll_helper:
         poll_after_ms = POLL_HELPER_AFTER_MS
-        status = lifecycle.decode(body).status
+        status = run_rows.decode(body).status
         if status not in events.RESTING:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ctx.settings.poll_hold_s):
@@ -263,8 +191,8 @@ async def update(ctx: Context, thread_id: str, run_id: str, params: RunUpdatePar
         if ctx.settings.strict and held.run.status in NOT_UPDATED_WHILE:
             raise BadRequestError(f"Cannot update run with status '{held.run.status}'.")
         held.run.metadata = metadata.merge(held.run.metadata, params.metadata or {}, strict=ctx.settings.strict)
-        lifecycle.save(tx, held)
-        return lifecycle.encode(held.run)
+        run_rows.save(tx, held)
+        return run_rows.encode(held.run)
 
     return Stored(await ctx.store.write(unit))
 
@@ -307,7 +235,7 @@ async def submit_tool_outputs(
         if sorted(given) != sorted(awaited):
             raise BadRequestError(f"Expected tool outputs for call_ids {awaited}, got {given}")
         entries = [lifecycle.requeue(tx, ctx, held, outputs)]
-        answer = lifecycle.encode(held.run)
+        answer = run_rows.encode(held.run)
         ctx.keep_answer(tx, answer, run_id, thread_id=thread_id, after_event=entries[0].seq - 1)
         if has_slot:
             entries.append(lifecycle.claim(tx, ctx, held))
@@ -331,7 +259,7 @@ async def _carry_out(ctx: Context, unit: Callable[..., _Begun], *, streams: bool
     except AnsweredBeforeError as before:
         if not streams or before.after_event is None:
             raise
-        run = lifecycle.decode(before.answer)
+        run = run_rows.decode(before.answer)
         return await _follow_again(ctx, run.thread_id, run.id, before.after_event)
     return _set_off(ctx, begun, streams=streams)
 
@@ -386,14 +314,14 @@ def _begin(
         run.expires_at = None
     else:
         held.wake_at = ctx.now_ms()
-    answer = lifecycle.encode(run)
+    answer = run_rows.encode(run)
     told = [*before, ("thread.run.created", answer), ("thread.run.queued", answer)]
     if claims:
         lifecycle.enter(run, "in_progress", ctx.now())
         held.wake_at = lifecycle.lease_end(ctx)
         told.append(lifecycle.event(run))
     entry = events.entry(1, told, run.status)
-    changes = [lifecycle.insertion(held), events.insertion(run.thread_id, run.id, entry)]
+    changes = [run_rows.insertion(held), events.insertion(run.thread_id, run.id, entry)]
     if not waits:
         changes.append((lifecycle.sql.occupy_thread, {"thread_id": run.thread_id, "run_id": run.id}))
     tx.run_all(changes)
@@ -437,7 +365,7 @@ def _make_way(
         return None
     if params.if_active == "interrupt":
         # The thread goes straight to the new run; those that wait go on waiting.
-        return lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, active_run_id), keeps_thread=True)
+        return lifecycle.cancel(tx, ctx, run_rows.hold(tx, thread_id, active_run_id), keeps_thread=True)
     raise BadRequestError(f"Thread {thread_id} already has an active run {active_run_id}.")
 
 
@@ -474,15 +402,16 @@ def _place_to_follow_from(params: RunRetrieveParams, last_event_id: str) -> int:
 
 
 async def _follow_again(ctx: Context, thread_id: str, run_id: str, after: int) -> EventStream:
-    """The run's events behind number `after`; a snapshot when they are forgotten already."""
+    """The run's events behind number `after`; a snapshot when they are forgotten, or tell what was deleted."""
 
-    def unit(tx: Transaction) -> tuple[Run, int]:
-        row = tx.one(sql.retrieve_run, **_place(ctx, thread_id, run_id))
-        run = lifecycle.decode(_require_run(row, thread_id, run_id))
-        return run, events.last_seq(tx, thread_id, run_id)
+    def unit(tx: Transaction) -> tuple[Run, Plan, int]:
+        row = tx.one(sql.retrieve_run_with_plan, **_place(ctx, thread_id, run_id))
+        run = run_rows.decode(_require_run(row, thread_id, run_id))
+        assert row is not None
+        return run, run_rows.decode_plan(row[1]), events.last_seq(tx, thread_id, run_id)
 
-    run, last_seq = await ctx.store.read(unit)
-    if not last_seq:
+    run, plan, last_seq = await ctx.store.read(unit)
+    if not last_seq or (plan.is_withheld and events.is_over(run.status)):
         return EventStream(events.Snapshot(after, lifecycle.event(run)))
     return EventStream(ctx.events.follow(thread_id, run_id, min(after, last_seq), run.status))
 
@@ -491,7 +420,7 @@ def _hold(tx: Transaction, ctx: Context, thread_id: str, run_id: str) -> HeldRun
     """The project's run, held until the unit ends. Raises `NotFoundError`."""
     _require_run(tx.one(sql.retrieve_run, **_place(ctx, thread_id, run_id)), thread_id, run_id)
     try:
-        return lifecycle.hold(tx, thread_id, run_id)
+        return run_rows.hold(tx, thread_id, run_id)
     except FenceLostError:
         # The thread was deleted a moment ago.
         raise NotFoundError.of("thread", thread_id) from None

@@ -3,6 +3,10 @@
 select r.body from threads t left join runs r on r.thread_id = t.thread_id and r.run_id = :run_id
 where t.thread_id = :thread_id and t.project_id = :project_id and t.deleted_at is null
 
+-- name: retrieve_run_with_plan
+select r.body, r.plan from threads t left join runs r on r.thread_id = t.thread_id and r.run_id = :run_id
+where t.thread_id = :thread_id and t.project_id = :project_id and t.deleted_at is null
+
 -- name: find_thread
 select thread_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 

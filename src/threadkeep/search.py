@@ -25,8 +25,9 @@ from msgspec import Meta, Struct
 
 from threadkeep import ids, invalid, messages, words
 from threadkeep.context import Context
-from threadkeep.errors import APIError
-from threadkeep.messages import Message, TextPart
+from threadkeep.logs import tried_again
+from threadkeep.message_parts import TextPart
+from threadkeep.messages import Message
 from threadkeep.pages import Limit, Page, Stored
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
@@ -199,12 +200,8 @@ class Indexer:
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         while True:
-            try:
+            with tried_again(log, "bring the search index up to date"):
                 await self._catch_up()
-            except APIError as error:
-                log.warning("cannot bring the search index up to date, will try again: %s", error)
-            except Exception:
-                log.exception("cannot bring the search index up to date, will try again")
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def catch_up(self) -> None:

@@ -127,7 +127,9 @@ class Settings:
     key_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a key; 0: no limit.")
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
     run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
-    run_attempts_max: int = _setting(3, "Times a run is carried out by processes that die over it; then it fails.")
+    run_attempts_max: int = _setting(
+        3, "Times a run is begun, if its processes die or lose the database; then it fails."
+    )
     run_tool_rounds_max: int = _setting(64, "Most times that one run may ask for tool calls.")
     run_events_kept_s: float = _setting(86_400.0, "Seconds the events of a finished run can be followed again.")
     run_events_characters_max: int = _setting(64 * 1024 * 1024, "Most characters of events in one run.")

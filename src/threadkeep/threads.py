@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import idempotency, ids, invalid, lifecycle, messages, metadata
+from threadkeep import idempotency, ids, invalid, lifecycle, message_versions, messages, metadata, run_rows
 from threadkeep.context import Context
 from threadkeep.errors import AuthenticationError, NotFoundError
 from threadkeep.messages import MessageCreateParams
@@ -255,7 +255,7 @@ async def _delete_busy(ctx: Context, thread_id: str, mark: dict[str, Any]) -> No
         cancelled = []
         # Each that ends gives the thread to the next that waits.
         while run_id := messages.hold_thread(tx, ctx, thread_id).active_run_id:
-            cancelled.append(lifecycle.cancel(tx, ctx, lifecycle.hold(tx, thread_id, run_id)))
+            cancelled.append(lifecycle.cancel(tx, ctx, run_rows.hold(tx, thread_id, run_id)))
         tx.run(sql.delete_thread, **mark)
         return cancelled
 
@@ -314,7 +314,7 @@ def _remove(tx: Transaction, thread_id: str) -> int:
     project_id, created_at, deleted_at, body, has_runs, has_versions, found = row
     if has_runs and not lifecycle.remove_slice(tx, thread_id, messages.REMOVED_AT_ONCE):
         return messages.REMOVED_AT_ONCE + 1
-    if has_versions and not messages.remove_versions(tx, thread_id):
+    if has_versions and not message_versions.remove_slice(tx, thread_id, messages.REMOVED_AT_ONCE):
         return messages.REMOVED_AT_ONCE + 1
     if found > messages.REMOVED_AT_ONCE:
         messages.remove_slice(tx, thread_id)

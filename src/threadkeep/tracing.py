@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
-    from threadkeep.lifecycle import HeldRun
+    from threadkeep.run_rows import HeldRun
 
 SCHEMA = "https://opentelemetry.io/schemas/1.40.0"
 FAILING = 500

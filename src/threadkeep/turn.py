@@ -13,9 +13,10 @@ from threadkeep import events, lifecycle, messages, run_steps
 from threadkeep.context import Context
 from threadkeep.drafts import DELTA, STEP_DELTA, CallsDraft, MessageDraft
 from threadkeep.events import Entry, Event
-from threadkeep.lifecycle import HeldRun, IncompleteReason, OverStatus, Run
+from threadkeep.lifecycle import OverStatus
 from threadkeep.messages import IncompleteDetails, Message, NoEnd
 from threadkeep.run_log import RunLog
+from threadkeep.run_rows import HeldRun, IncompleteReason, Run
 from threadkeep.run_steps import (
     CachedTokens,
     CreatedMessage,

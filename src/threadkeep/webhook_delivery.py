@@ -24,6 +24,7 @@ from msgspec import Struct
 from threadkeep.addresses import is_public
 from threadkeep.context import Context
 from threadkeep.errors import APIError
+from threadkeep.logs import tried_again
 from threadkeep.store.interface import Transaction
 from threadkeep.webhooks import SECRET_PREFIX, sql
 
@@ -96,14 +97,9 @@ class Deliverer:
 
     async def _look(self) -> None:
         while True:
-            try:
+            with tried_again(log, "look for webhooks"):
                 await self._begin_due()
                 await self._forget()
-            except APIError as error:
-                log.warning("cannot look for webhooks, will try again: %s", error)
-            except Exception:
-                # Without this task nobody would ever be told.
-                log.exception("cannot look for webhooks, will try again")
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _begin_due(self) -> None:

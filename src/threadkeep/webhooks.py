@@ -27,7 +27,7 @@ from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
 
 if TYPE_CHECKING:
-    from threadkeep.lifecycle import Run
+    from threadkeep.run_rows import Run
 
 sql = queries.load("webhooks")
 

@@ -2,7 +2,8 @@
 
 A claim is a compare-and-set under the run's fence; it needs no lock that a frozen process could keep. An owner confirms
 its leases now and then. A run whose lease has ended is anybody's: the turn that was under way is closed and done again.
-A worker that stops in good order gives its runs up at once, which does not count as an attempt.
+A worker that stops in good order gives its runs up at once, which does not count as an attempt. One whose run cannot
+go on because the database does not take it gives it up as soon as the database answers, which does.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import random
 from collections.abc import Callable
 from typing import TypeAlias
 
-from threadkeep import events, lifecycle
+from threadkeep import events, lifecycle, run_rows
 from threadkeep.context import Context
 from threadkeep.errors import APIError
 from threadkeep.events import Entry
 from threadkeep.execution import Execution
-from threadkeep.lifecycle import FenceLostError, HeldRun
+from threadkeep.logs import tried_again
+from threadkeep.run_rows import FenceLostError, HeldRun
 from threadkeep.run_steps import LastError
 from threadkeep.store import queries
 from threadkeep.store.interface import Transaction
@@ -37,11 +39,16 @@ LOOKED_AT_ONCE = 32
 # Leases are confirmed this many times before they end.
 CONFIRMED_PER_LEASE = 3
 EVENTS_FORGOTTEN_AT_ONCE = 500
+# A run that loses its database once more is left alone for so long: one that comes and goes must not use up all
+# attempts in a moment.
+PAUSE_AFTER_LOSS_MS = 5000
 # How long a claim that is being written when the process stops is waited for.
 LAST_CLAIM_S = 5.0
 
 WENT_WRONG = LastError("server_error", "Sorry, something went wrong.")
-TOO_MANY_ATTEMPTS = LastError("server_error", "The processes that carried out this run stopped, again and again.")
+TOO_MANY_ATTEMPTS = LastError(
+    "server_error", "The processes that carried out this run stopped, again and again, or lost their database."
+)
 
 
 class Worker:
@@ -54,6 +61,8 @@ class Worker:
         self._free_slots = slots
         self._is_shared = is_shared
         self._running: dict[Key, tuple[HeldRun, asyncio.Task[None]]] = {}
+        # Ours still, but the database did not take what they wrote.
+        self._stranded: dict[Key, HeldRun] = {}
         self._bell = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
@@ -84,8 +93,12 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        for held, _ in running:
-            await self._hand_over(held)
+        for held in [*(held for held, _ in running), *self._stranded.values()]:
+            try:
+                await self._hand_over(held)
+            except APIError as error:
+                # Its lease ends.
+                log.info("%s is not handed over: %s", held.run.id, error)
 
     @property
     def running(self) -> int:
@@ -140,8 +153,10 @@ class Worker:
             # Its last write may have been given up after it was sent, as that which ends a run whose time is up.
             await self._ctx.events.catch_up(held.run.thread_id, run_id)
         except APIError as error:
-            # Its lease ends, and then somebody takes it over.
-            log.warning("%s cannot go on here: %s", run_id, error)
+            # One line of those that it happens to together.
+            level = logging.DEBUG if self._stranded else logging.WARNING
+            log.log(level, "%s cannot go on here: %s", run_id, error)
+            self._stranded[held.run.thread_id, run_id] = held
 
     async def _until_it_rests(self, execution: Execution, run_id: str) -> None:
         try:
@@ -152,28 +167,38 @@ class Worker:
             log.exception("%s failed", run_id)
             await execution.fail(WENT_WRONG)
 
-    async def _hand_over(self, held: HeldRun) -> None:
+    async def _hand_over(self, held: HeldRun, *, is_attempt: bool = False, wake_at: int = 0) -> None:
+        """Gives a run up, so that anybody may go on with it from `wake_at` on."""
+
         def unit(tx: Transaction) -> None:
-            current = lifecycle.hold(tx, held.run.thread_id, held.run.id, fence=held.fence)
+            current = run_rows.hold(tx, held.run.thread_id, held.run.id, fence=held.fence)
             if current.run.status == "in_progress":
-                lifecycle.hand_over(tx, current)
+                lifecycle.hand_over(tx, current, is_attempt=is_attempt, wake_at=wake_at)
 
         try:
             await self._ctx.store.write(unit)
-        except (FenceLostError, APIError) as error:
-            log.info("%s is not handed over: %r", held.run.id, error)
+        except FenceLostError:
+            log.info("%s is no longer ours", held.run.id)
+
+    async def _give_back(self) -> None:
+        """Gives up the runs whose database was away. Raises when it still is."""
+        stranded = list(self._stranded.items())
+        for key, held in stranded:
+            wake_at = self._ctx.now_ms() + PAUSE_AFTER_LOSS_MS * (held.attempt - 1)
+            await self._hand_over(held, is_attempt=True, wake_at=wake_at)
+            # It may have been claimed here and lost again meanwhile.
+            if self._stranded.get(key) is held:
+                del self._stranded[key]
+        if stranded:
+            log.info("%d runs that the database had not taken anything for can go on", len(stranded))
 
     async def _look_for_work(self) -> None:
         pause_s = LOOK_EVERY_SHARED_S if self._is_shared else LOOK_EVERY_S
         while not self._is_stopping:
             more = False
-            try:
+            with tried_again(log, "look for runs"):
+                await self._give_back()
                 more = await self._attend_to_due() or await self._forget_events()
-            except APIError as error:
-                log.warning("cannot look for runs, will try again: %s", error)
-            except Exception:
-                # Without this task no run would ever go on.
-                log.exception("cannot look for runs, will try again")
             if not more:
                 await self._rest(pause_s if self._free_slots else LOOK_EVERY_BUSY_S)
 
@@ -227,7 +252,7 @@ class Worker:
         self, tx: Transaction, ctx: Context, thread_id: str, run_id: str, *, has_slot: bool
     ) -> tuple[HeldRun, list[Entry] | None]:
         """What becomes of a due run: the entries that tell of it, None when it is left as it is."""
-        held = lifecycle.hold(tx, thread_id, run_id)
+        held = run_rows.hold(tx, thread_id, run_id)
         if held.wake_at is None or held.wake_at > ctx.now_ms():
             # Somebody was faster.
             return held, None
@@ -262,12 +287,8 @@ class Worker:
             await asyncio.sleep(self._ctx.settings.run_lease_s / CONFIRMED_PER_LEASE)
             if not self._running:
                 continue
-            try:
+            with tried_again(log, "confirm the leases of runs"):
                 await self._confirm(list(self._running))
-            except APIError as error:
-                log.warning("cannot confirm the leases of runs, will try again: %s", error)
-            except Exception:
-                log.exception("cannot confirm the leases of runs, will try again")
 
     async def _confirm(self, keys: list[Key]) -> None:
         """Confirms the leases of runs, and drops those that are no longer ours."""

@@ -22,11 +22,13 @@ from threadkeep import (
     errors,
     idempotency,
     ids,
-    lifecycle,
+    message_parts,
     messages,
     metadata,
     pages,
     references,
+    run_params,
+    run_rows,
     run_steps,
     runs,
     threads,
@@ -188,11 +190,11 @@ def test_what_a_failed_run_says_is_on_the_errors_page():
 
 def test_every_event_is_on_its_page():
     text = read(REFERENCE / "events.md")
-    names = {f"thread.run.{status}" for status in get_args(lifecycle.Status)}
+    names = {f"thread.run.{status}" for status in get_args(run_rows.Status)}
     names |= {f"thread.run.step.{status}" for status in get_args(run_steps.StepStatus)}
     names |= {f"thread.message.{status}" for status in ("in_progress", "completed", "incomplete")}
     names |= {drafts.DELTA, drafts.STEP_DELTA, "thread.created", "thread.run.created", "thread.message.created"}
-    for name in names | set(get_args(messages.NoEnd)) | set(get_args(lifecycle.IncompleteReason)):
+    for name in names | set(get_args(messages.NoEnd)) | set(get_args(run_rows.IncompleteReason)):
         assert f"`{name}`" in text, name
 
 
@@ -228,7 +230,7 @@ def test_every_status_is_on_the_errors_page():
     ("line", "value"),
     [
         ("metadata of an object", metadata.PAIRS_MAX),
-        ("text of a message", messages.TEXT_CHARACTERS_MAX),
+        ("text of a message", message_parts.TEXT_CHARACTERS_MAX),
         ("name, description", assistants.NAME_CHARACTERS_MAX),
         ("name, description", assistants.DESCRIPTION_CHARACTERS_MAX),
         ("name, description", assistants.INSTRUCTIONS_CHARACTERS_MAX),
@@ -259,7 +261,7 @@ def test_every_status_is_on_the_errors_page():
         ("connections of one process", Settings().postgres_connections_max),
         ("tools of a run", tools.TOOLS_MAX),
         ("tools of a run", runs.OUTPUTS_BYTES_MAX // 1024),
-        ("`max_prompt_tokens`", runs.STRICT_TOKENS_MIN),
+        ("`max_prompt_tokens`", run_params.STRICT_TOKENS_MIN),
         ("how far back", runs.USER_MESSAGE_WITHIN),
         ("function calls in one answer", chunks.CALLS_MAX),
         ("runs that one process", Settings().runs_max),

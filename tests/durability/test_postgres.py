@@ -95,6 +95,22 @@ def test_a_killed_postgres_loses_nothing_acknowledged_and_the_server_reconnects(
         assert_whole(server.base_url, writers.acknowledged)
 
 
+def test_the_log_has_one_line_when_postgres_goes_and_one_when_it_is_back(cluster, kill_cluster, serve, eventually):
+    server = serve(cluster.get_uri())
+
+    def status():
+        return httpx2.get(f"{server.base_url}/threads").status_code
+
+    kill_cluster()
+    # Each is tried for a while; meanwhile every task of the server finds the database away, again and again.
+    assert [status() for _ in range(5)] == [503] * 5
+    cluster.ensure_postgres_running()
+    eventually(lambda: status() == 200)
+    gone, back = server.log.read_text().splitlines()
+    assert "storage: PostgreSQL is away" in gone
+    assert "storage: PostgreSQL is back after" in back
+
+
 @contextmanager
 def two_processes(database, folder):
     """A server of two processes; gives its process and base URL. Shows what it logged when the test fails."""

@@ -52,3 +52,23 @@ def test_damage_is_one_kind_of_error_or_none(damage):
         damaged[place] = byte
     with suppress(UpstreamError):
         read([bytes(damaged)])
+
+
+@given(st.text(st.characters(codec="utf-8")), st.sets(st.integers(0, 40)))
+@example("\U0001f600", {1})
+def test_characters_in_halves_are_joined(text, places):
+    units = text.encode("utf-16-le")
+    edges = [0, *sorted(2 * place for place in places if 2 * place < len(units)), len(units)]
+    pieces = [units[start:end].decode("utf-16-le", "surrogatepass") for start, end in itertools.pairwise(edges)]
+    lines = [json.dumps({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
+    parts = read([f"data: {line}\n\n".encode() for line in [*lines, "[DONE]"]])
+    assert "".join(part.text for part in parts[:-1]) == text
+
+
+@given(st.lists(st.text("\ud83d\ude00a")), st.sampled_from(["content", "refusal"]))
+def test_what_is_told_is_always_utf_8(pieces, name):
+    lines = [json.dumps({"choices": [{"delta": {name: piece}}]}) for piece in pieces]
+    parts = read([f"data: {line}\n\n".encode() for line in [*lines, "[DONE]"]])
+    told = "".join(part.text for part in parts if not isinstance(part, Finished))
+    whole = "".join(pieces).encode("utf-16-le", "surrogatepass")
+    assert told.encode() == whole.decode("utf-16-le", "replace").encode()

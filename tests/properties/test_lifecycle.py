@@ -13,15 +13,16 @@ import re
 from contextlib import closing
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
-from threadkeep import assistants, events, lifecycle, projects, runs, threads
+from threadkeep import assistants, events, lifecycle, projects, run_rows, runs, threads
 from threadkeep.app import Threadkeep
 from threadkeep.assistants import AssistantCreateParams
 from threadkeep.errors import BadRequestError
-from threadkeep.lifecycle import FenceLostError, HeldRun
 from threadkeep.run_log import RunLog
-from threadkeep.runs import RunCreateParams, ToolOutput, ToolOutputsParams
+from threadkeep.run_params import RunCreateParams, ToolOutput, ToolOutputsParams
+from threadkeep.run_rows import FenceLostError, HeldRun
 from threadkeep.settings import Settings
 from threadkeep.store.queries import Query
 from threadkeep.threads import ThreadCreateParams
@@ -82,7 +83,7 @@ class Lifecycle:
         self.run, self.app, self.ctx, self.clock, self.assistant_id = run, app, ctx, clock, assistant_id
         self.worker = Worker(self.app.context_of, 1, is_shared=True)
         made = [self.run(threads.create(self.ctx, ThreadCreateParams())) for _ in range(THREADS)]
-        self.threads = [ThreadModel(lifecycle.msgspec.json.decode(bytes(thread))["id"]) for thread in made]
+        self.threads = [ThreadModel(msgspec.json.decode(bytes(thread))["id"]) for thread in made]
         self.runs = []
         self.owners = []
 
@@ -110,7 +111,7 @@ class Lifecycle:
             with pytest.raises(BadRequestError, match="already has an active run"):
                 self.run(creating)
             return
-        model = RunModel(thread.thread_id, lifecycle.decode(bytes(self.run(creating))).id)
+        model = RunModel(thread.thread_id, run_rows.decode(bytes(self.run(creating))).id)
         self.runs.append(model)
         if thread.active and if_active == "enqueue":
             thread.waiting.append(model)
@@ -238,6 +239,14 @@ class Lifecycle:
         if owner.model.owner is owner:
             owner.model.owner, owner.model.wake_at, owner.model.is_handed_over = None, 0, True
 
+    def lose_the_database(self):
+        """It has come back, and the owner lives; then the run can be anybody's at once, or a little later."""
+        owner = self.chance.choice(self.owners)
+        wake_at = self.now_ms + self.chance.choice([0, 5000])
+        self.run(self.worker._hand_over(owner.held, is_attempt=True, wake_at=wake_at))
+        if owner.model.owner is owner:
+            owner.model.owner, owner.model.wake_at, owner.model.is_handed_over = None, wake_at, False
+
     def wait(self):
         self.clock.now += self.chance.choice([1, LEASE_S, LEASE_S + 1, LEASE_S + 1, LIFETIME_S, -3])
 
@@ -249,7 +258,8 @@ class Lifecycle:
         """One more thing happens."""
         of_clients = [self.create] * 2 + [self.cancel, self.submit, self.submit] * bool(self.runs)
         of_workers = [lambda: self.look_for_work(self.any_run(), has_slot=self.chance.random() < 0.8)] * 7
-        of_owners = [self.say] * 5 + [self.finish, self.call_function, self.confirm_lease, self.stop_in_good_order]
+        of_owners = [self.say] * 5 + [self.finish, self.call_function, self.confirm_lease]
+        of_owners += [self.stop_in_good_order, self.lose_the_database]
         self.chance.choice(
             of_clients + of_workers * bool(self.runs) + of_owners * bool(self.owners) + [self.wait] * 3
         )()  # fmt: skip
@@ -310,7 +320,7 @@ def test_random_lives_of_runs_go_as_the_model_says(database, postgres, postgres_
         runner.run(running.__aenter__())
         ctx = app.context_of(runner.run(projects.find(app.store, projects.DEFAULT_PROJECT)).project_id)
         made = runner.run(assistants.create(ctx, AssistantCreateParams(model="m", instructions="Help.")))
-        assistant_id = lifecycle.msgspec.json.decode(bytes(made))["id"]
+        assistant_id = msgspec.json.decode(bytes(made))["id"]
 
         for seed in range(EXAMPLES[database]):
             lives = Lifecycle(random.Random(seed), runner.run, app, ctx, clock, assistant_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from threadkeep import testing
+from threadkeep import events, testing
 
 TOOLS = [{"type": "function", "function": {"name": "time"}}]
 CALL = testing.tool_calls(testing.call("time", call_id="call_a"))
@@ -165,6 +165,61 @@ def test_forgotten_events_give_way_to_a_snapshot(http, servers, database, new_cl
     wire = http.get(**request(chat, run)).text
     assert got == [(4, "thread.run.completed", wire), (4, "done", "[DONE]")]
     assert follow(http, chat, run, stream=True)[0][1:] == ("thread.run.completed", wire)
+
+
+def delete_answer(chat):
+    """Deletes what the assistant said last."""
+    chat.client.beta.threads.messages.delete(chat.messages()[-1].id, thread_id=chat.thread.id)
+
+
+def test_what_a_deleted_message_said_is_in_no_stream_any_more(http, chat, model):
+    model.reply(testing.text("A ", "secret."), testing.text("Harmless."))
+    secret, _ = original(http, chat)
+    delete_answer(chat)
+    other, told = original(http, chat)
+    wire = http.get(**request(chat, secret)).text
+    for after in (0, 8):
+        got = follow(http, chat, secret, stream=True, starting_after=after)
+        assert got == [(after, "thread.run.completed", wire), (after, "done", "[DONE]")]
+    # It is about that run alone.
+    assert follow(http, chat, other, stream=True) == told
+
+
+def test_a_run_whose_message_is_deleted_is_followed_to_its_end_but_not_again(http, new_chat, model):
+    chat = new_chat(tools=TOOLS)
+    model.reply(
+        testing.tool_calls(testing.call("time", call_id="call_a"), says=("A ", "secret.")), testing.text("Noon.")
+    )
+    run, told = original(http, chat)
+    delete_answer(chat)
+    # While it is not over, nobody who follows it may miss anything.
+    assert follow(http, chat, run, stream=True) == told
+    chat.submit(run, {"call_a": "12:00"})
+    assert chat.wait(run).status == "completed"
+    assert [event for _, event, _ in follow(http, chat, run, stream=True)] == ["thread.run.completed", "done"]
+    assert chat.said() == ["Hello there", "Noon."]
+
+
+@pytest.mark.parametrize("when", ["after the end", "before the end"])
+def test_events_that_tell_what_was_deleted_leave_the_log(http, new_chat, server, model, monkeypatch, when):
+    monkeypatch.setattr(events, "WITHHELD_FOR_MS", 0)
+    chat = new_chat(tools=TOOLS)
+    model.reply(
+        testing.tool_calls(testing.call("time", call_id="call_a"), says=("A ", "secret.")), testing.text("Noon.")
+    )
+    run, _ = original(http, chat)
+    for step in ("before the end", "after the end"):
+        if when == step:
+            chat.client.beta.threads.messages.delete(chat.messages()[1].id, thread_id=chat.thread.id)
+        if step == "before the end":
+            chat.submit(run, {"call_a": "12:00"})
+            chat.wait(run)
+
+    def entries():
+        return server.run(server.app.store.read(lambda tx: events.read(tx, chat.thread.id, run.id, 0)))
+
+    while entries():
+        pass
 
 
 def test_a_run_of_nobody_or_another_cannot_be_followed(http, chat, new_client, server):

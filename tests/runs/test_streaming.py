@@ -376,3 +376,12 @@ def test_every_character_comes_through(chat, model, odd):
     handler = stream(chat)
     assert handler.get_final_messages()[0].content[0].text.value == f"<{odd}>" == chat.said()[-1]
     assert replayed(chat, handler.get_final_run(), Handler()).of("text done") == [f"<{odd}>"]
+
+
+def test_a_character_that_the_model_server_cut_in_two_is_whole_everywhere(chat, model):
+    model.reply(testing.text("<\ud83d", "\ude00", " \ud83d", ">\ud83d"))
+    handler = stream(chat)
+    expected = "<\U0001f600 \ufffd>\ufffd"
+    assert handler.get_final_messages()[0].content[0].text.value == expected == chat.said()[-1]
+    assert handler.get_final_run().status == "completed"
+    assert replayed(chat, handler.get_final_run(), Handler()).of("text done") == [expected]

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 
 from threadkeep import projects
 from threadkeep.context import Context
-from threadkeep.errors import APIError, AuthenticationError, PermissionDeniedError
+from threadkeep.errors import AuthenticationError, PermissionDeniedError
+from threadkeep.logs import tried_again
 from threadkeep.projects import UsableKeys
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
@@ -152,13 +153,8 @@ class Authenticator:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            try:
+            with tried_again(log, "look for changed keys"):
                 await self.look()
-            except APIError as error:
-                log.warning("cannot look for changed keys, will try again: %s", error)
-            except Exception:
-                # Without this task a revoked key would work for ever.
-                log.exception("cannot look for changed keys, will try again")
 
 
 def _key_of(headers: Headers) -> bytes:

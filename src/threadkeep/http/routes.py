@@ -25,25 +25,19 @@ from threadkeep.copies import ThreadCopyParams
 from threadkeep.errors import NotFoundError
 from threadkeep.http.endpoint import Endpoint, Route
 from threadkeep.imports import ImportParams, Report
-from threadkeep.lifecycle import Run
-from threadkeep.messages import (
-    Message,
-    MessageAddParams,
-    MessageDeleted,
-    MessageListParams,
-    MessageUpdateParams,
-    MessageVersion,
-)
+from threadkeep.message_versions import MessageVersion
+from threadkeep.messages import Message, MessageAddParams, MessageDeleted, MessageListParams, MessageUpdateParams
 from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
-from threadkeep.run_steps import RunStep, RunStepListParams, RunStepRetrieveParams
-from threadkeep.runs import (
+from threadkeep.run_params import (
     RunCreateParams,
     RunRetrieveParams,
     RunUpdateParams,
     ThreadAndRunCreateParams,
     ToolOutputsParams,
 )
+from threadkeep.run_rows import Run
+from threadkeep.run_steps import RunStep, RunStepListParams, RunStepRetrieveParams
 from threadkeep.search import SearchParams, SearchResult
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
 from threadkeep.webhooks import Webhook, WebhookCreateParams, WebhookDeleted, WebhookDelivery

@@ -12,9 +12,10 @@ from msgspec import Raw
 from threadkeep import ids, lifecycle
 from threadkeep.assistants import Assistant
 from threadkeep.errors import BadRequestError
-from threadkeep.lifecycle import Run
-from threadkeep.messages import IncompleteDetails, Message, MessageVersion
+from threadkeep.message_versions import MessageVersion
+from threadkeep.messages import IncompleteDetails, Message
 from threadkeep.metadata import Metadata
+from threadkeep.run_rows import Run
 from threadkeep.threads import Thread
 
 TIME_MAX = 2**53

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import assistants, messages, threads
+from threadkeep import assistants, message_versions, messages, threads
 from threadkeep.imports.entries import KNOWN, Entry, Places
 from threadkeep.store import queries
 from threadkeep.store.interface import Transaction
@@ -238,7 +238,7 @@ class _Parts:
 
 
 def _version_columns(entry: Entry) -> dict[str, Any]:
-    return messages.version_row(entry.value)
+    return message_versions.columns(entry.value)
 
 
 def _step_columns(entry: Entry) -> dict[str, Any]:
@@ -256,7 +256,7 @@ _STORES: dict[str, Callable[[_Unit, list[Entry]], None]] = {
         list_known_wholes=sql.list_known_messages,
         list_known=sql.list_known_versions,
         list_last=sql.list_last_versions,
-        insert=messages.sql.insert_version,
+        insert=message_versions.sql.insert_version,
         columns=_version_columns,
     ),
     "run": _store_runs,

@@ -25,6 +25,7 @@ import greenlet
 from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Load, Row, Transaction
+from threadkeep.store.outage import Outage
 from threadkeep.store.patience import PatientWrites
 from threadkeep.store.queries import Query, positional
 
@@ -129,6 +130,7 @@ class PostgresStore:
         self._writes: dict[object, float] = {}
         self._units = 0
         self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
+        self._outage = Outage()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -136,13 +138,16 @@ class PostgresStore:
         try:
             self._pool = await asyncpg.create_pool(
                 self._url,
-                min_size=1,
+                # With any more the pool would try to have so many while PostgreSQL is away, and log each try.
+                min_size=0,
                 max_size=self._connections_max,
                 statement_cache_size=self._statements_cached,
                 timeout=CONNECT_TIMEOUT_S,
                 server_settings=self._session,
                 reset=_no_reset,
             )
+            # Whether it can be reached.
+            await self._pool.release(await self._pool.acquire(timeout=CONNECT_TIMEOUT_S))
         except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError, ValueError) as error:
             raise StartupError(f"Cannot use the PostgreSQL database: {error}.", "Check --database.") from None
 
@@ -217,15 +222,25 @@ class PostgresStore:
     async def _try(self, work: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await work()
-            except (*CONFLICTS, *LOST_CONNECTIONS) as error:
+                result = await work()
+            except LOST_CONNECTIONS as error:
                 if attempt == ATTEMPTS:
-                    raise _unavailable(error) from error
+                    self._outage.begins(error)
+                    raise _unavailable() from error
+            except CONFLICTS as error:
+                if attempt == ATTEMPTS:
+                    raise _refused(error) from error
                 log.info("transaction will be tried again: %s", error)
-                # Jitter, so that those who met do not meet again.
-                await asyncio.sleep(BACK_OFF_S * 2**attempt * random.random())  # noqa: S311 - not a secret
             except REFUSALS as error:
-                raise _unavailable(error) from error
+                raise _refused(error) from error
+            except OutcomeUnknownError as error:
+                self._outage.begins(error.__cause__ or error)
+                raise
+            else:
+                self._outage.ends()
+                return result
+            # Jitter, so that those who met do not meet again.
+            await asyncio.sleep(BACK_OFF_S * 2**attempt * random.random())  # noqa: S311 - not a secret
         raise AssertionError
 
     async def _fetch_one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
@@ -245,7 +260,7 @@ class PostgresStore:
                 # The connection was closed before; nothing was sent.
                 raise
             except LOST_CONNECTIONS as error:
-                raise _commit_unknown(error) from error
+                raise OutcomeUnknownError from error
 
     async def _run_group(self, changes: Sequence[Change]) -> Sequence[int]:
         """One statement; gives the number of rows that each of the changes touched."""
@@ -257,7 +272,7 @@ class PostgresStore:
                 # The connection was closed before; nothing was sent.
                 raise
             except LOST_CONNECTIONS as error:
-                raise _commit_unknown(error) from error
+                raise OutcomeUnknownError from error
         return tuple(row)
 
     async def _in_transaction(self, unit: Callable[[Transaction], T], begin: str) -> T:
@@ -347,7 +362,7 @@ async def _commit(connection: Any) -> None:
         # The connection was closed before, and the transaction with it: nothing was sent.
         raise
     except LOST_CONNECTIONS as error:
-        raise _commit_unknown(error) from error
+        raise OutcomeUnknownError from error
 
 
 async def _undo(connection: Any) -> None:
@@ -361,11 +376,10 @@ async def _no_reset(_connection: Any) -> None:
     """Transactions leave no session state behind, so nothing is sent when a connection goes back to the pool."""
 
 
-def _commit_unknown(error: Exception) -> OutcomeUnknownError:
-    log.error("storage: connection lost during commit: %s", error)
-    return OutcomeUnknownError()
-
-
-def _unavailable(error: Exception) -> StorageUnavailableError:
+def _refused(error: Exception) -> StorageUnavailableError:
     log.error("storage: %s: %s", type(error).__name__, error)
+    return _unavailable()
+
+
+def _unavailable() -> StorageUnavailableError:
     return StorageUnavailableError("The server cannot reach its database now. Nothing was changed.")

@@ -182,6 +182,7 @@ class LongReaders:
             reader: Reader = self._own.reader
             return reader.run(unit, LONG_READ_STEPS)
         except apsw.InterruptError:
+            log.warning("storage: a read was stopped, it took too long")
             raise StorageUnavailableError("Reading took too long.") from None
         except STORAGE_ERRORS as error:
             raise unavailable(error) from error

@@ -3,7 +3,7 @@
 Servers differ in these ways, and all of them are understood: calls without ids, without an index or all at index 0;
 calls that come whole; `finish_reason` "stop" after calls; an empty `finish_reason` in every chunk; a whole completion
 where a stream was asked for; token counts in a chunk without choices, in every chunk or never; no `[DONE]`; thoughts
-beside the text, which are dropped.
+beside the text, which are dropped; a character in two halves, one at the end of a chunk and one in the next.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from threadkeep.upstream import halves
+from threadkeep.upstream.halves import Halves
 from threadkeep.upstream.wire import (
     Finished,
     FinishReason,
@@ -104,7 +106,8 @@ class Answer:
 
     def __init__(self, new_id: Callable[[str], str], error_in_stream: Callable[[Any], UpstreamError]) -> None:
         self._error_in_stream = error_in_stream
-        self._calls = Calls(new_id)
+        self._halves = Halves()
+        self._calls = Calls(new_id, self._halves)
         # The line that has begun, in pieces, so that a long one is put together once.
         self._line: list[bytes] = []
         self._line_bytes = 0
@@ -170,7 +173,7 @@ class Answer:
         try:
             chunk = _decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise broken("sent something that is not Chat Completions") from None
+            chunk = self._with_halves(payload)
         self.has_data = True
         if chunk.error:
             raise self._error_in_stream(chunk.error)
@@ -180,6 +183,15 @@ class Answer:
             if not choice.index:
                 self._read_choice(choice, parts)
 
+    def _with_halves(self, payload: bytes) -> _Chunk:
+        """What msgspec refuses: in most cases garbage, but half of a character is taken."""
+        try:
+            chunk = msgspec.convert(halves.decode(payload), _Chunk)
+        except ValueError:
+            raise broken("sent something that is not Chat Completions") from None
+        self._halves.are_met = True
+        return chunk
+
     def _read_choice(self, choice: _Choice, parts: list[Part]) -> None:
         delta = choice.delta or choice.message
         if delta is not None and self.finish_reason is None:
@@ -187,16 +199,25 @@ class Answer:
             if isinstance(content, list):
                 # Other pieces are thoughts.
                 content = "".join(piece.text or "" for piece in content if piece.type == "text")
-            if content:
-                self.written.append(content)
-                parts.append(TextDelta(content))
-            if delta.refusal:
-                self.written.append(delta.refusal)
-                parts.append(RefusalDelta(delta.refusal))
+            refusal = delta.refusal
+            if self._halves.are_met:
+                content = self._halves.join("content", content or "")
+                refusal = self._halves.join("refusal", refusal or "")
+                if delta.tool_calls:
+                    content += self._halves.rest("content")
+            self._say(content, refusal, parts)
             for call in delta.tool_calls or ():
                 self._calls.add(call, parts)
         if choice.finish_reason and self.finish_reason is None:
             self._finish(choice.finish_reason, parts)
+
+    def _say(self, content: str | None, refusal: str | None, parts: list[Part]) -> None:
+        if content:
+            self.written.append(content)
+            parts.append(TextDelta(content))
+        if refusal:
+            self.written.append(refusal)
+            parts.append(RefusalDelta(refusal))
 
     def _finish(self, said: str, parts: list[Part]) -> None:
         if said in _FAILED:
@@ -205,6 +226,7 @@ class Answer:
         if reason in ("stop", "tool_calls"):
             # Some say "stop" after calls, and some "tool_calls" where there are none.
             reason = "tool_calls" if self._calls.count else "stop"
+        self._say(self._halves.rest("content"), self._halves.rest("refusal"), parts)
         self._calls.end(parts, are_whole=reason == "tool_calls")
         self.written += self._calls.written()
         self.finish_reason = reason
@@ -238,8 +260,9 @@ class _Gathered:
 class Calls:
     """Tells which call a piece belongs to, and numbers the calls in the order in which they begin."""
 
-    def __init__(self, new_id: Callable[[str], str]) -> None:
+    def __init__(self, new_id: Callable[[str], str], halves: Halves) -> None:
         self._new_id = new_id
+        self._halves = halves
         self._calls: list[_Gathered] = []
         self._at_index: dict[int, _Gathered] = {}
         self._ids: set[str] = set()
@@ -262,6 +285,8 @@ class Calls:
             self._ids.add(piece.id)
         if function.name and not call.name:
             call.name = function.name
+        if arguments and self._halves.are_met:
+            arguments = self._halves.join(call.number, arguments)
         if arguments:
             call.arguments.append(arguments)
         if call.is_told:
@@ -304,6 +329,9 @@ class Calls:
         for call in self._calls:
             if not call.is_told and are_whole:
                 raise broken("called a function without a name")
+            if call.is_told and (rest := self._halves.rest(call.number)):
+                call.arguments.append(rest)
+                parts.append(ToolCallDelta(call.number, None, None, rest))
             if not call.arguments and call.is_told and are_whole:
                 # A function without arguments gets an object nonetheless.
                 parts.append(ToolCallDelta(call.number, None, None, "{}"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import openai
 import pytest
 
-# Runs that lost their storage are taken over soon, and as often as it takes.
-SHORT_LEASE = ("--run-lease-s", "1", "--run-attempts-max", "50")
+# Runs that lost their storage go on as often as it takes, and no lease need end for that.
+LONG_LEASE = ("--run-lease-s", "600", "--run-attempts-max", "50")
 PAGE = bytes(4096)
 
 
@@ -32,7 +32,7 @@ def followed_to_the_end(site, place, follower):
 
 @pytest.mark.parametrize("is_split", [False, True], ids=["one server", "a server and a worker"])
 def test_runs_go_on_by_themselves_when_postgres_was_killed_and_started_again(cluster_site, cluster, kill_cluster):
-    site = cluster_site.start(*SHORT_LEASE)
+    site = cluster_site.start(*LONG_LEASE)
     waits_for_client = site.create_call()
     places = []
     for deltas in (1, 40):
@@ -77,7 +77,7 @@ def filling(small_disk):
 
 
 def test_runs_go_on_when_a_disk_that_was_full_has_space_again(small_site, model, filling, eventually, assert_sound):
-    site = small_site.start(*SHORT_LEASE)
+    site = small_site.start(*LONG_LEASE)
     server = site.servers[0]
     waits_for_client = site.create_call()
     model.hold(after=6)
