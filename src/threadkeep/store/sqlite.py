@@ -192,6 +192,7 @@ class SqliteStore:
     async def _write_groups(self) -> None:
         while not self._closing or self._queue:
             await self._queued.wait()
+            await self._gather()
             self._queued.clear()
             self._written_at = asyncio.get_running_loop().time()
             group = [self._queue.popleft() for _ in range(min(len(self._queue), GROUP_UNITS_MAX))]
@@ -200,6 +201,13 @@ class SqliteStore:
             self._queue.extendleft(reversed(group[done:]))
             if is_more or done < len(group):
                 self._queued.set()
+
+    async def _gather(self) -> None:
+        """Waits while each turn of the event loop brings more: two small groups cost more than a large one."""
+        waiting = 0
+        while waiting < len(self._queue) < GROUP_UNITS_MAX:
+            waiting = len(self._queue)
+            await asyncio.sleep(0)
 
     async def _write_group(self, group: list[tuple[Unit, asyncio.Future[Any], float]]) -> int:
         """Writes as many of the group as fit the time; gives how many that were."""
