@@ -112,6 +112,17 @@ def test_the_log_has_a_line_for_each_request_and_no_content(serve):
         assert secret not in err
 
 
+def test_what_libraries_warn_of_is_logged_in_the_same_form():
+    program = (
+        "import logging; from threadkeep import logs; logs.configure(as_json=True); "
+        "logging.getLogger('asyncpg').info('all is well'); logging.getLogger('asyncpg').error('oh'); "
+        "logging.getLogger('threadkeep.server').info('hello')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(line["logger"], line["message"]) for line in lines] == [("asyncpg", "oh"), ("threadkeep.server", "hello")]
+
+
 def test_log_json_writes_one_object_a_line(serve):
     process, url, _ = serve("--log-json")
     httpx2.get(f"{url}/healthz")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import openai
 import pytest
@@ -17,6 +18,10 @@ from threadkeep.store import create_store, migrate
 from threadkeep.upstream_settings import UpstreamSettings
 
 AGE = doctor.queries.Query("age", *["update runs set wake_at = wake_at - 100000"] * 2)
+
+AHEAD = doctor.queries.Query(
+    "ahead", *["update threads set created_at = :now where thread_id = (select min(thread_id) from threads)"] * 2
+)
 
 
 @pytest.fixture
@@ -140,6 +145,22 @@ def test_who_serves_the_database_is_told(tmp_path):
     with testing.serve(database=f"sqlite:///{path}"):
         assert f"process {os.getpid()}" in examine(Settings(database=f"sqlite:///{path}"))["served"].message
     assert "nobody" in examine(Settings(database=f"sqlite:///{path}"))["served"].message
+
+
+def test_a_clock_that_was_set_back_is_told(url):
+    settings = Settings(database=url)
+
+    async def write(store):
+        await projects.create(store, "another", now=0)
+        await store.write(lambda tx: tx.run(AHEAD, now=int(time.time()) + 3600))
+
+    with testing.serve(database=url) as server:
+        for project in ("default", "more"):
+            with openai.OpenAI(base_url=server.base_url, api_key=server.new_key(project)) as client:
+                client.beta.threads.create()
+    assert examine(settings)["clock"].level == "ok"
+    prepare(settings, write)
+    assert "comes in 3" in examine(settings)["clock"].message
 
 
 def test_runs_that_nobody_carries_out_are_told(url):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from time import tzset
 
 import httpx2
 import openai
@@ -382,6 +383,62 @@ class TestOfOthers:
         assert texts(client, f"thread_{name}") == ["hello", "hi"]
         assert client.beta.threads.retrieve(f"thread_{name}").metadata == {"a": "b"}
         assert [problem for _, problem in problems(report)] == ["objects of the kind 'function_call' are not taken in"]
+
+    def test_what_is_not_understood_in_a_page_is_told_and_the_rest_taken_in(self, client):
+        name = new_id(client, "conv")
+        hello = {"type": "message", "role": "user", "content": "hello"}
+        hi = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}
+        items = [hello, {"type": "reasoning", "id": "rs_1"}, {**hello, "content": None}, 5, hi]
+        report = take_in(
+            client,
+            {"object": "conversation", "id": name, "created_at": 7},
+            {"object": "list", "data": items, "has_more": False},
+        )
+        assert texts(client, f"thread_{name}") == ["hello", "hi"]
+        assert [(problem["kind"], problem["id"]) for problem in report["problems"]] == [
+            ("reasoning", "rs_1"),
+            ("message", ""),
+            ("unknown", ""),
+        ]
+
+    def test_pages_in_one_array_are_put_in_order_together(self, client):
+        thread_id, other = new_id(client, "thread"), new_id(client, "thread_other")
+        data = [message(thread_id, f"msg_{n}", str(n), created_at=9 + n // 4) for n in range(9)]
+        older = {"data": [message(other, f"msg_{n}", str(n), created_at=1) for n in range(3)]}
+        take_in(client, text=json.dumps([{"data": data[:3:-1]}, {"data": data[3::-1]}, older]))
+        assert texts(client, thread_id) == [str(n) for n in range(9)]
+        assert texts(client, other) == ["0", "1", "2"]
+
+    def test_an_export_that_begins_with_the_newest_message(self, client):
+        thread_id = new_id(client, "thread")
+        data = [message(thread_id, f"msg_{n}", str(n), created_at=n // 3) for n in range(9)]
+        exported = {"thread": thread_line(thread_id)["object"], "messages": data[::-1], "runs": [5]}
+        report = take_in(client, {"export_schema": "assistants-thread-export/v1", **exported})
+        assert texts(client, thread_id) == [str(n) for n in range(9)]
+        assert [problem["kind"] for problem in report["problems"]] == ["run"]
+
+    def test_a_message_with_another_programs_id_gets_one_that_stays_the_same(self, client):
+        thread_id = new_id(client, "thread")
+        lines = [{"thread_id": thread_id, "message_id": given, "role": "user", "text": "x"} for given in (7, "abc")]
+        assert take_in(client, *lines)["created"] == {"thread": 1, "message": 2}
+        assert take_in(client, *lines)["known"] == {"message": 2}
+
+    def test_what_is_said_twice_without_id_and_time_is_there_twice(self, client):
+        thread_id = new_id(client, "thread")
+        lines = [{"thread_id": thread_id, "role": "user", "text": text} for text in ("yes", "no", "yes")]
+        take_in(client, *lines)
+        assert texts(client, thread_id) == ["yes", "no", "yes"]
+        assert take_in(client, *lines)["known"] == {"message": 3}
+
+    @pytest.mark.parametrize("time", [1767323045, 1767323045.9, 1767323045123, "1767323045", "2026-01-02T03:04:05"])
+    def test_a_time_may_be_written_in_several_ways(self, client, time, monkeypatch):
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        tzset()
+        thread_id = new_id(client, "thread")
+        take_in(client, {"thread_id": thread_id, "role": "user", "text": "x", "created_at": time})
+        monkeypatch.undo()
+        tzset()
+        assert client.beta.threads.retrieve(thread_id).created_at == 1767323045
 
     @pytest.mark.parametrize("text", ["nonsense\n", "5\n", '{"a": 1}\n', "[[[[\n", '{"object": "list", "data": [5]}\n'])
     def test_what_nobody_understands_is_told(self, client, text):

@@ -95,6 +95,21 @@ def test_requests_over_the_limit_of_the_minute_are_refused(limited, project, htt
 
 
 @pytest.mark.usefixtures("frozen")
+def test_every_answer_tells_what_is_left_also_an_error(limited, project, http, model):
+    say(limited, project[0], requests_per_minute=9, runs=1)
+    model.hold()
+    assistant = http.post("/assistants", json={"model": "m", "instructions": "Be brief."}).json()["id"]
+    answers = [
+        http.get("/threads/thread_nobody"),
+        http.post("/threads", content=b"{"),
+        *(http.post("/threads/runs", json={"assistant_id": assistant}) for _ in range(2)),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 400, 200, 429]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["7", "6", "5", "4"]
+    assert answers[-1].headers["retry-after"] == "1"
+
+
+@pytest.mark.usefixtures("frozen")
 def test_an_export_and_an_import_count_as_one_request_each(limited, project, http):
     say(limited, project[0], requests_per_minute=2)
     exported = http.get("/export")

@@ -96,6 +96,16 @@ def test_words_are_found_the_same_way_on_every_database(client, find, q, numbers
     assert sorted(find(q)) == sorted(ids[number] for number in numbers)
 
 
+@pytest.mark.parametrize(
+    ("word", "q"),
+    [("re\u0301sume\u0301", "résumé"), ("हिन्दी", "हिन्दी"), ("ภาษาไทย", "ภาษาไทย"), ("السَّلامُ", "السلام"), ("が", "か")],
+)
+def test_a_snippet_shows_the_word_that_was_found_whatever_its_marks(server, client, word, q):
+    say(client, f"{'x ' * 200}{word} {'y ' * 200}")
+    [result] = results(server, client, q=q)["data"]
+    assert word in result["snippet"]
+
+
 def test_results_come_newest_first_and_in_pages(server, client):
     ids = say(client, *(f"pebble {number}" for number in range(7)))
     seen, query = [], {"q": "pebble", "limit": 3}

@@ -112,6 +112,30 @@ def test_what_was_said_is_left_out_unless_it_is_asked_for(exporter, http_of, spa
     assert said["parts"][0]["content"]
 
 
+def test_calls_of_functions_and_their_outputs_are_content_too(exporter, http_of, spans, model):
+    call = testing.call("weather", '{"city": "Lisbon"}', call_id="call_1")
+    model.reply(testing.tool_calls(call, says=("Let me see.",)), testing.text("Sunny."))
+    with http_of(tracing_content=True) as http:
+        tools = [{"type": "function", "function": {"name": "weather"}}]
+        _, run = start_run(http, tools=tools)
+        asked = spans("invoke_agent", "chat text:3")["chat text:3"]
+        exporter.clear()
+        http.post(
+            f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs",
+            json={"tool_outputs": [{"tool_call_id": "call_1", "output": "21 degrees"}]},
+            headers={"traceparent": TRACEPARENT},
+        )
+        told = spans("invoke_agent", "chat text:3")["chat text:3"]
+    parts = [
+        {"type": "text", "content": "Let me see."},
+        {"type": "tool_call", "id": "call_1", "name": "weather", "arguments": '{"city": "Lisbon"}'},
+    ]
+    assert json.loads(asked.attributes["gen_ai.output.messages"]) == [{"role": "assistant", "parts": parts}]
+    *_, called, output = json.loads(told.attributes["gen_ai.input.messages"])
+    assert called["parts"] == parts
+    assert output["parts"] == [{"type": "tool_call_response", "id": "call_1", "response": "21 degrees"}]
+
+
 def test_a_fault_of_the_model_is_an_error_of_the_call_and_of_the_run(http_of, spans, model):
     model.reply(testing.error(400))
     with http_of() as http:

@@ -34,6 +34,7 @@ DISK_PROBLEM_BYTES = 256 * MIB
 DISK_WARNING_BYTES = 2 * GIB
 WAL_WARNING_BYTES = 1 * GIB
 SKEW_WARNING_S = 2.0
+AHEAD_WARNING_S = 60
 DUE_WARNING_S = 60.0
 POSTGRES_MIN = 140_000
 # Where locks or memory maps do not do what SQLite needs.
@@ -124,6 +125,8 @@ async def _open_database(settings: Settings, store: Store) -> AsyncIterator[Find
         yield Finding("schema", "problem", message, "Take a backup, then run `threadkeep migrate`.")
         return
     yield Finding("schema", "ok", f"version {schema}, the newest")
+    for finding in await _future(store):
+        yield finding
     yield await _keys(settings, store)
     yield await _webhooks(store)
     yield await _waiting(context.outside_a_server(store, settings, ""))
@@ -174,6 +177,17 @@ async def _integrity(store: Store) -> Finding:
         f"the database file is damaged: {rows[0][0] if rows else 'it cannot be read'}",
         "Stop the server, keep the file, and restore the newest backup. Then look at the disk and its log.",
     )
+
+
+async def _future(store: Store) -> list[Finding]:
+    """Whether threads come from a time that has not come yet, when the clock was set back."""
+    row = await store.one(sql.find_newest_thread)
+    ahead_s = row[0] - time.time() if row and row[0] else 0
+    if ahead_s < AHEAD_WARNING_S:
+        return []
+    message = f"the newest thread is from a time that comes in {ahead_s:.0f} s"
+    hint = "If this machine's clock was set back, or is wrong, let it follow NTP. Imported threads keep their times."
+    return [Finding("clock", "warning", message, hint)]
 
 
 async def _keys(settings: Settings, store: Store) -> Finding:

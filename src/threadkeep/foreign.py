@@ -2,16 +2,23 @@
 
 Understood are single objects of the API and the pages in which the SDKs list them; the files of
 `assistants-thread-export/v1`; messages one a line, with `thread_id`, `role` and `text`; conversations and their items.
+
+What is not understood among others is given under the kind it names itself, so that it is reported and the others are
+taken in.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, TypeAlias
 
-Told: TypeAlias = tuple[str, dict[str, Any]]
+Told: TypeAlias = tuple[str, Any]
 
 _KINDS = {
     "assistant": "assistant",
@@ -26,6 +33,11 @@ _TEXT_PARTS = ("input_text", "output_text", "text")
 # What a manifest and lists of files have is of no use here.
 _NOTHING = ("assistants-export-manifest/v1",)
 _THREAD_EXPORT = "assistants-thread-export/v1"
+_UNKNOWN = "unknown"
+# Later times are milliseconds: as seconds they would be thousands of years away.
+_SECONDS_MAX = 100_000_000_000
+# Shorter ones may be days, such as 20260102.
+_NUMBER = re.compile(r"[0-9]{9,15}(\.[0-9]*)?")
 
 
 class NotUnderstoodError(Exception):
@@ -37,13 +49,16 @@ class Reader:
 
     def __init__(self) -> None:
         self._conversation = ""
+        # How often what has neither id nor time was said in the thread that was read last.
+        self._thread_id = ""
+        self._said: Counter[str] = Counter()
 
     def read(self, value: Any) -> Iterator[Told]:
         """The objects in a value, parents first. Raises `NotUnderstoodError`."""
         match value:
             case list():
                 yield from self._read_all(value)
-            case {"object": "list", "data": list(data)} | {"items": list(data)}:
+            case {"data": list(data)} | {"items": list(data)}:
                 if isinstance(conversation := value.get("conversation"), dict):
                     yield from self.read(conversation)
                 yield from self._read_all(data)
@@ -57,21 +72,22 @@ class Reader:
             case {"type": "message", "role": _, "content": _}:
                 yield from self._read_item(value)
             case {"thread_id": str(thread_id), "role": _, "text": str()}:
-                thread_id = _thread_id(thread_id)
-                yield "implied_thread", _thread(thread_id, value)
-                yield "message", _flat_message(thread_id, value)
+                yield from self._read_flat(_thread_id(thread_id), value)
             case {"object": str(name)} | {"type": str(name)}:
                 raise NotUnderstoodError(f"objects of the kind {name!r} are not taken in")
             case _:
                 raise NotUnderstoodError("it is nothing that is known here")
 
     def _read_all(self, values: list[Any]) -> Iterator[Told]:
-        told = [one for value in values for one in self.read(value)]
-        # Lists of the API begin with the newest; within a second their order is all there is.
-        times = [_seconds(value.get("created_at")) for kind, value in told if kind == "message"]
-        if times and times[0] > times[-1]:
-            told.reverse()
-        yield from sorted(told, key=lambda one: (_FIRST[one[0]], _seconds(one[1].get("created_at"))))
+        told, not_understood = [], []
+        for value in _flattened(values):
+            try:
+                told += list(self.read(value))
+            except (NotUnderstoodError, KeyError, TypeError, AttributeError):
+                # It alone is refused.
+                not_understood.append((_name(value), value))
+        yield from _in_order(told)
+        yield from not_understood
 
     def _read_export(self, schema: Any, value: dict[str, Any]) -> Iterator[Told]:
         if schema in _NOTHING:
@@ -82,9 +98,11 @@ class Reader:
         if not isinstance(thread, dict):
             raise NotUnderstoodError(f"the export of {value.get('thread_id')} has no thread: it was gone already")
         yield "thread", thread
-        for message in value.get("messages") or ():
-            yield "message", message
+        yield from _in_order([("message", message) for message in value.get("messages") or ()])
         for run in value.get("runs") or ():
+            if not isinstance(run, dict):
+                yield "run", run
+                continue
             yield "run", {name: field for name, field in run.items() if name != "steps"}
             for step in run.get("steps") or ():
                 yield "run_step", step
@@ -95,23 +113,82 @@ class Reader:
             # One thread for all that do not say where they belong.
             conversation = self._conversation or _made_up_id("thread", item.get("id"), item.get("content"))
         thread_id = self._conversation = _thread_id(conversation)
-        yield "implied_thread", _thread(thread_id, item)
         content = item["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        created_at = _seconds(item.get("created_at"))
-        given = str(item.get("id") or "")
+        told = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        parts = [_part(part) for part in told]
+        yield "implied_thread", _thread(thread_id, item)
+        yield "message", self._message(thread_id, item, item.get("id"), parts)
+
+    def _read_flat(self, thread_id: str, value: dict[str, Any]) -> Iterator[Told]:
+        given = value.get("message_id") or value.get("id")
+        parts = [{"type": "text", "text": {"value": value["text"], "annotations": []}}]
+        yield "implied_thread", _thread(thread_id, value)
         yield (
             "message",
             {
-                "id": given
-                if given.startswith("msg_")
-                else _made_up_id("msg", thread_id, given, item["role"], content),
-                "created_at": created_at,
-                "thread_id": thread_id,
-                "role": item["role"],
-                "content": [_part(part) for part in parts],
+                **self._message(thread_id, value, given, parts),
+                "assistant_id": value.get("assistant_id"),
             },
         )
+
+    def _message(self, thread_id: str, value: dict[str, Any], given: Any, parts: list[Any]) -> dict[str, Any]:
+        return {
+            "id": self._message_id(thread_id, given, value.get("created_at"), value["role"], parts),
+            "created_at": _seconds(value.get("created_at")),
+            "thread_id": thread_id,
+            "role": value["role"],
+            "content": parts,
+        }
+
+    def _message_id(self, thread_id: str, given: Any, time: Any, *said: object) -> str:
+        """The given one, or one that is made of it; of what is said if there is none."""
+        if isinstance(given, str) and given.startswith("msg_"):
+            return given
+        if given:
+            return _made_up_id("msg", thread_id, given)
+        if time:
+            return _made_up_id("msg", thread_id, time, *said)
+        # Somebody may well say the same again.
+        if thread_id != self._thread_id:
+            self._thread_id = thread_id
+            self._said.clear()
+        made_up = _made_up_id("msg", thread_id, *said)
+        self._said[made_up] += 1
+        return made_up if self._said[made_up] == 1 else _made_up_id("msg", made_up, self._said[made_up])
+
+
+def _flattened(values: list[Any]) -> Iterator[Any]:
+    """The values, with those of pages in the place of the pages."""
+    for value in values:
+        match value:
+            case list(data) | {"data": list(data)}:
+                yield from _flattened(data)
+            case _:
+                yield value
+
+
+def _in_order(told: list[Told]) -> list[Told]:
+    """Parents first, and what belongs to them by its times."""
+    kinds: dict[tuple[str, str], list[Told]] = {}
+    for kind, value in told:
+        thread_id = str(value.get("thread_id")) if isinstance(value, dict) else ""
+        kinds.setdefault((kind, thread_id), []).append((kind, value))
+    for some in kinds.values():
+        # Lists of the API begin with the newest; within a second their order is all there is.
+        if _time(some[0]) > _time(some[-1]):
+            some.reverse()
+    return sorted(chain.from_iterable(kinds.values()), key=lambda one: (_FIRST[one[0]], _time(one)))
+
+
+def _time(told: Told) -> int:
+    return _seconds(told[1].get("created_at")) if isinstance(told[1], dict) else 0
+
+
+def _name(value: Any) -> str:
+    """What a value says it is."""
+    if not isinstance(value, dict):
+        return _UNKNOWN
+    return str(value.get("object") or value.get("type") or _UNKNOWN)
 
 
 def _of_the_api(kind: str, value: dict[str, Any]) -> Iterator[Told]:
@@ -137,18 +214,6 @@ def _thread(thread_id: str, value: dict[str, Any]) -> dict[str, Any]:
     return {"id": thread_id, "created_at": _seconds(value.get("created_at")), "metadata": {}, "tool_resources": {}}
 
 
-def _flat_message(thread_id: str, value: dict[str, Any]) -> dict[str, Any]:
-    given = value.get("message_id") or value.get("id")
-    return {
-        "id": given or _made_up_id("msg", thread_id, value.get("created_at"), value["role"], value["text"]),
-        "created_at": _seconds(value.get("created_at")),
-        "thread_id": thread_id,
-        "assistant_id": value.get("assistant_id"),
-        "role": value["role"],
-        "content": [{"type": "text", "text": {"value": value["text"], "annotations": []}}],
-    }
-
-
 def _thread_id(given: str) -> str:
     return given if given.startswith("thread_") else f"thread_{given}"
 
@@ -159,16 +224,18 @@ def _made_up_id(prefix: str, *parts: object) -> str:
 
 
 def _seconds(value: Any) -> int:
-    """A time as the API has it; other programs write it in other ways."""
+    """A time as the API has it; other programs write it in other ways. Without a zone it is meant in UTC."""
     match value:
         case bool() | None:
             return 0
         case int() | float():
-            return int(value)
+            return int(value) if value < _SECONDS_MAX else int(value / 1000)
+        case str() if _NUMBER.fullmatch(value):
+            return _seconds(float(value))
         case str():
-            try:
-                return int(datetime.fromisoformat(value).timestamp())
-            except ValueError:
-                return 0
+            with suppress(ValueError, OverflowError):
+                time = datetime.fromisoformat(value)
+                return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+            return 0
         case _:
             return 0

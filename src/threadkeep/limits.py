@@ -201,8 +201,7 @@ class Quota:
                 row = tx.one(sql.count_unfinished_runs_of_key, project_id=self.project_id, key_id=key_id)
                 if row and row[0] >= limits.runs:
                     raise RateLimitError(
-                        f"This key has {limits.runs} unfinished runs, the most it can have. Try again later.",
-                        headers=self.headers(),
+                        f"This key has {limits.runs} unfinished runs, the most it can have. Try again later."
                     )
 
     @property
@@ -233,9 +232,7 @@ class Quota:
     def _refusal(self, share: Share, kind: str, words: str, period_s: int) -> RateLimitError:
         now = self.clock()
         wait_s = max(1, -int(-(period_s - now % period_s) // 1))
-        headers = self.headers()
-        if wait_s > WORTH_WAITING_S:
-            headers = (*headers, (b"x-should-retry", b"false"))
+        headers = ((b"x-should-retry", b"false"),) if wait_s > WORTH_WAITING_S else ()
         return RateLimitError(
             f"Rate limit reached for this {share.whose} on {words}. Please try again in {_duration(wait_s)}.",
             kind=kind,

@@ -29,13 +29,13 @@ _NAMES = ("request_id", "project", "method", "route", "status", "duration_ms", "
 
 
 def configure(*, as_json: bool, stream: TextIO = sys.stderr) -> None:
-    """Sends the program's own log to `stream`, in one of the two forms."""
+    """Sends the program's own log, and what its libraries warn of, to `stream`, in one of the two forms."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
-    root = logging.getLogger("threadkeep")
+    root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    root.propagate = False
+    root.setLevel(logging.WARNING)
+    logging.getLogger("threadkeep").setLevel(logging.INFO)
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class Tracing:
         if self._with_content:
             attributes["gen_ai.input.messages"] = _encode([_message(message) for message in request.messages]).decode()
         span = tracer.start_span(f"chat {route.model}", kind=SpanKind.CLIENT, attributes=attributes)
-        said: list[str] = []
+        said = _Said()
         is_first = True
         try:
             async with aclosing(answer):
@@ -161,22 +161,39 @@ class Tracing:
             raise
         finally:
             if self._with_content:
-                words = {"role": "assistant", "parts": [{"type": "text", "content": "".join(said)}]}
-                span.set_attribute("gen_ai.output.messages", _encode([words]).decode())
+                span.set_attribute("gen_ai.output.messages", _encode([_message(said.message())]).decode())
             span.end()
 
-    def _note(self, span: Span, part: Part, said: list[str]) -> None:
+    def _note(self, span: Span, part: Part, said: _Said) -> None:
+        if self._with_content:
+            said.add(part)
         match part:
             case Finished(reason=reason):
                 span.set_attribute("gen_ai.response.finish_reasons", [reason])
             case Usage():
                 span.set_attribute("gen_ai.usage.input_tokens", part.prompt_tokens)
                 span.set_attribute("gen_ai.usage.output_tokens", part.completion_tokens)
-            case TextDelta(text=text):
-                if self._with_content:
-                    said.append(text)
             case ToolCallDelta(name=str(name)):
                 span.add_event("gen_ai.tool_call", {"gen_ai.tool.name": name})
+
+
+class _Said:
+    """What a model has said so far, as a chat message."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def add(self, part: Part) -> None:
+        match part:
+            case TextDelta(text=text):
+                self._texts.append(text)
+            case ToolCallDelta():
+                begun = {"id": part.call_id, "function": {"name": part.name, "arguments": ""}}
+                self._calls.setdefault(part.index, begun)["function"]["arguments"] += part.arguments
+
+    def message(self) -> dict[str, Any]:
+        return {"role": "assistant", "content": "".join(self._texts), "tool_calls": list(self._calls.values())}
 
 
 class RequestSpan:
@@ -244,4 +261,10 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     """A chat message in the form of the conventions."""
     content = message.get("content")
     texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content or ()]
-    return {"role": message.get("role"), "parts": [{"type": "text", "content": text} for text in texts if text]}
+    if message.get("role") == "tool":
+        response = {"type": "tool_call_response", "id": message.get("tool_call_id"), "response": "".join(texts)}
+        return {"role": "tool", "parts": [response]}
+    parts: list[dict[str, Any]] = [{"type": "text", "content": text} for text in texts if text]
+    calls = message.get("tool_calls") or ()
+    parts += [{"type": "tool_call", "id": call.get("id"), **call["function"]} for call in calls]
+    return {"role": message.get("role"), "parts": parts}

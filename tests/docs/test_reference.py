@@ -52,6 +52,7 @@ FLAGS_OF_OTHERS = {
     "--system",
     "--home-dir",
     "--shell",
+    "--preserve-env",
     "--now",
     "--globoff",
     "--editable",

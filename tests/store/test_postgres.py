@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,9 @@ THREAD_IDS = """
     select table_name, data_type, collation_name, is_nullable from information_schema.columns
     where table_schema = current_schema() and column_name = 'thread_id'
 """
+
+DATABASE = Query("database", "", "select current_database()")
+END_ALL = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
 
 
 @pytest.fixture
@@ -287,6 +291,31 @@ def test_a_database_that_is_not_there_is_said_plainly():
     with pytest.raises(StartupError, match="Cannot use the PostgreSQL database") as caught:
         with_stores("postgresql://nobody@127.0.0.1:1/nothing", None)
     assert caught.value.hint == "Check --database."
+
+
+def test_a_database_that_does_not_answer_is_said_plainly(monkeypatch):
+    monkeypatch.setattr(postgres_store, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StartupError, match="does not answer"):
+        with_stores(f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing", None)
+
+
+@pytest.mark.parametrize("how", ["alter database {} rename to {}_away", "drop database {}"])
+def test_a_database_that_lets_nobody_in_any_more_ends_in_a_503(postgres, how):
+    url, other = postgres(), postgres()
+
+    async def work(store):
+        operator = await asyncpg.connect(other)
+        name = await store.read(lambda tx: tx.one(DATABASE)[0])
+        await operator.execute(f"alter database {name} allow_connections false")
+        # Nobody is left in it, not even between two sessions of a pooler.
+        while await operator.fetchval(END_ALL, name):
+            pass
+        await operator.execute(how.format(name, name))
+        await operator.close()
+        with pytest.raises(StorageUnavailableError):
+            await store.read(lambda tx: tx.all(sql.list_projects))
+
+    with_stores(url, work)
 
 
 def command(url, *words):

@@ -102,16 +102,21 @@ class Api:
         request.route = endpoint.route.path
         ctx = await self._authenticator.authenticate(request.headers)
         request.project_id = ctx.project_id
-        if ctx.quota is not None:
+        if ctx.quota is None:
+            return await self._carry_out(ctx, endpoint, path_ids, request)
+        try:
             await ctx.quota.spend_request()
+            answer = await self._carry_out(ctx, endpoint, path_ids, request)
+        except APIError as error:
+            # It has cost a request, too.
+            answer = answer_of(error)
+        return msgspec.structs.replace(answer, headers=(*answer.headers, *ctx.quota.headers()))
+
+    async def _carry_out(self, ctx: Context, endpoint: Endpoint, path_ids: list[str], request: Request) -> Answer:
         if endpoint.route.takes_stream:
             request.is_endless = True
-            answer = await endpoint.take_in(ctx, request.query_string, _pieces(request))
-        else:
-            answer = await self._call(ctx, endpoint, path_ids, request)
-        if ctx.quota is not None:
-            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *ctx.quota.headers()))
-        return answer
+            return await endpoint.take_in(ctx, request.query_string, _pieces(request))
+        return await self._call(ctx, endpoint, path_ids, request)
 
     async def _call(self, ctx: Context, endpoint: Endpoint, path_ids: list[str], request: Request) -> Answer:
         v1 = endpoint.route.beta and dialect.is_v1(request.headers.get(b"openai-beta"), strict=self._settings.strict)

@@ -73,6 +73,10 @@ REFUSALS = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.PostgresSystemError,
+    # A new connection is not let in: the password was changed, or the database is closed to us, renamed, gone.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
 )
 
 
@@ -149,7 +153,8 @@ class PostgresStore:
             # Whether it can be reached.
             await self._pool.release(await self._pool.acquire(timeout=CONNECT_TIMEOUT_S))
         except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError, ValueError) as error:
-            raise StartupError(f"Cannot use the PostgreSQL database: {error}.", "Check --database.") from None
+            why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+            raise StartupError(f"Cannot use the PostgreSQL database: {why}.", "Check --database.") from None
 
     async def close(self) -> None:
         await self._idle.wait()
