@@ -409,6 +409,29 @@ class TestOfOthers:
         assert texts(client, thread_id) == [str(n) for n in range(9)]
         assert texts(client, other) == ["0", "1", "2"]
 
+    @pytest.mark.parametrize("is_cut", [False, True])
+    def test_pages_one_a_line_are_put_in_order_together(self, client, is_cut):
+        thread_id = new_id(client, "thread")
+        data = [message(thread_id, f"msg_{n}", str(n), created_at=9 + n // 4) for n in range(9)]
+        pages = [
+            {"object": "list", "data": some, "has_more": some[-1] != data[0]}
+            for some in (data[:5:-1], data[5:2:-1], data[2::-1])
+        ]
+        take_in(client, *pages[: 2 if is_cut else 3])
+        assert texts(client, thread_id) == [str(n) for n in range(3 if is_cut else 0, 9)]
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_a_mark_in_front_of_the_text_does_no_harm(self, client, indent):
+        thread_id = new_id(client, "thread")
+        page = {"object": "list", "data": [message(thread_id, "msg_1")], "has_more": False}
+        assert take_in(client, text="\ufeff" + json.dumps(page, indent=indent))["refused"] == 0
+
+    def test_a_thread_that_cannot_be_taken_in_is_named(self, client, new_client, server):
+        thread_id = new_id(client, "thread")
+        take_in(client, thread_line(thread_id))
+        [problem] = take_in(new_client(server), thread_line(thread_id))["problems"]
+        assert problem["id"] == thread_id
+
     def test_an_export_that_begins_with_the_newest_message(self, client):
         thread_id = new_id(client, "thread")
         data = [message(thread_id, f"msg_{n}", str(n), created_at=n // 3) for n in range(9)]

@@ -36,6 +36,8 @@ _THREAD_EXPORT = "assistants-thread-export/v1"
 _UNKNOWN = "unknown"
 # Later times are milliseconds: as seconds they would be thousands of years away.
 _SECONDS_MAX = 100_000_000_000
+# Values of pages that are kept until the last page of a list has come.
+HELD_MAX = 20_000
 # Shorter ones may be days, such as 20260102.
 _NUMBER = re.compile(r"[0-9]{9,15}(\.[0-9]*)?")
 
@@ -49,6 +51,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._conversation = ""
+        self._held: list[Any] = []
         # How often what has neither id nor time was said in the thread that was read last.
         self._thread_id = ""
         self._said: Counter[str] = Counter()
@@ -56,11 +59,27 @@ class Reader:
     def read(self, value: Any) -> Iterator[Told]:
         """The objects in a value, parents first. Raises `NotUnderstoodError`."""
         match value:
+            case {"data": list(data), "has_more": bool(has_more)} if has_more or self._held:
+                # Pages begin with the newest, so the last one comes first.
+                self._held += data
+                if not has_more or len(self._held) >= HELD_MAX:
+                    yield from self.rest()
+            case _:
+                yield from self.rest()
+                yield from self._read(value)
+
+    def rest(self) -> Iterator[Told]:
+        """The objects of a list whose last page did not come."""
+        held, self._held = self._held, []
+        yield from self._read_all(held)
+
+    def _read(self, value: Any) -> Iterator[Told]:
+        match value:
             case list():
                 yield from self._read_all(value)
             case {"data": list(data)} | {"items": list(data)}:
                 if isinstance(conversation := value.get("conversation"), dict):
-                    yield from self.read(conversation)
+                    yield from self._read(conversation)
                 yield from self._read_all(data)
             case {"export_schema": schema}:
                 yield from self._read_export(schema, value)
@@ -82,7 +101,7 @@ class Reader:
         told, not_understood = [], []
         for value in _flattened(values):
             try:
-                told += list(self.read(value))
+                told += list(self._read(value))
             except (NotUnderstoodError, KeyError, TypeError, AttributeError):
                 # It alone is refused.
                 not_understood.append((_name(value), value))

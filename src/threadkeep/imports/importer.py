@@ -70,7 +70,7 @@ class Importer:
             where = f"{name} line {number}".strip()
             if number == lines.DOCUMENT:
                 await self._take_foreign(name or "document", line)
-                return
+                break
             told = lines.decode(line)
             if told is None or not (told.kind or told.format):
                 await self._take_foreign(where, line)
@@ -82,6 +82,8 @@ class Importer:
                     raise BadRequestError(f"{where}: the format {told.format!r} {told.version} is not known here.")
             else:
                 await self._take_one(where, told.kind, told.object)
+        for kind, found in self._foreign.rest():
+            await self._take_one(f"{name} line {number}".strip(), kind, found)
         if is_ours and not is_complete:
             self._refuse(
                 f"{name} line {number + 1}".strip(), "end", "", "the export is not complete: its end is missing"
@@ -159,7 +161,7 @@ class Importer:
             elif entry.outcome == entries.KNOWN:
                 self._count(self.report.known, entry.kind)
             else:
-                self._refuse(entry.where, entry.kind, entry.places[2] or entry.places[1], entry.outcome)
+                self._refuse(entry.where, entry.kind, next(filter(None, reversed(entry.places))), entry.outcome)
             if would is not None and not entry.outcome:
                 would.add(hash(entry.places))
 

@@ -13,6 +13,8 @@ LINE_BYTES_MAX = 64 * 1024 * 1024
 # The number of a document.
 DOCUMENT = 0
 _OPENINGS = (b"{", b"[")
+# What some programs put in front of UTF-8.
+_MARK = b"\xef\xbb\xbf"
 
 
 class Line(Struct):
@@ -37,9 +39,13 @@ def decode(line: bytes) -> Line | None:
 
 async def split(source: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
     """The lines that are not empty, with their numbers; or a document, with the number 0."""
-    rest, number, is_document = bytearray(), 0, False
+    rest, number, is_document, is_begun = bytearray(), 0, False, False
     async for piece in source:
         rest += piece
+        if not is_begun and len(rest) >= len(_MARK):
+            is_begun = True
+            if rest.startswith(_MARK):
+                del rest[: len(_MARK)]
         if len(rest) > LINE_BYTES_MAX:
             what = "A document" if is_document else f"Line {number + 1}"
             raise BadRequestError(f"{what} is longer than {LINE_BYTES_MAX} bytes.")
