@@ -177,7 +177,7 @@ def _collect_garbage_less_often() -> None:
 
 
 def _database_flag(settings: Settings) -> str:
-    return "" if settings.database == Settings().database else f" --database {settings.database}"
+    return "" if settings.database == Settings().database else f" --database {settings.database_shown}"
 
 
 def bind(settings: Settings) -> socket.socket:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threadkeep import upstream_settings
+from threadkeep import database_urls, upstream_settings
 from threadkeep.errors import StartupError
 from threadkeep.upstream_settings import UpstreamSettings
 
@@ -41,7 +41,6 @@ PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
-_PASSWORD = re.compile(r"(://[^/@]*:)[^/@]*@")
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
@@ -193,7 +192,7 @@ class Settings:
     @property
     def database_shown(self) -> str:
         """The database without its password, for banners and messages."""
-        return _PASSWORD.sub(r"\1***@", self.database)
+        return database_urls.shown(self.database)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from threadkeep import database_urls
 from threadkeep.errors import StartupError
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
@@ -18,7 +19,7 @@ def sqlite_path(database: str) -> Path:
     path = database.removeprefix(SQLITE_PREFIX)
     if not database.startswith(SQLITE_PREFIX) or path in {"", ":memory:"} or "?" in path:
         raise StartupError(
-            f"Cannot use the database {database!r}.",
+            f"Cannot use the database {database_urls.shown(database)!r}.",
             "Give sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name.",
         )
     return Path(path)

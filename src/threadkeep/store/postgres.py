@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import asyncpg
 import greenlet
 
+from threadkeep import database_urls
 from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Load, Row, Transaction
@@ -143,8 +144,14 @@ class PostgresStore:
                 server_settings=self._session,
                 reset=_no_reset,
             )
-        except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError, ValueError) as error:
+        except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError) as error:
             raise StartupError(f"Cannot use the PostgreSQL database: {error}.", "Check --database.") from None
+        except ValueError:
+            # Its words quote the URL, and where that is wrong, perhaps the password.
+            raise StartupError(
+                f"Cannot read the database's URL {database_urls.shown(self._url)!r}.",
+                "Check --database. In a password, characters such as / and @ are written as %2F and %40.",
+            ) from None
 
     async def close(self) -> None:
         await self._idle.wait()
