@@ -18,7 +18,7 @@ import pytest
 
 from threadkeep import projects, testing, threads
 from threadkeep.context import outside_a_server
-from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableError
+from threadkeep.errors import NotFoundError, OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
 from threadkeep.store import postgres as postgres_store
@@ -240,8 +240,85 @@ def test_a_process_that_freezes_in_a_transaction_holds_nobody_up_and_goes_on_whe
 
 
 def test_a_statement_that_takes_too_long_ends_in_a_503(hurried):
-    sleep = Query("sleep", "", "select pg_sleep(60)")
-    assert asyncio.run(refusal_of(hurried, lambda tx: tx.one(sleep))) == (503, "storage_unavailable")
+    assert asyncio.run(refusal_of(hurried, lambda tx: tx.one(SLEEP))) == (503, "storage_unavailable")
+
+
+SLEEP = Query("sleep", "", "select pg_sleep(60)")
+
+
+def test_a_read_that_is_not_answered_in_time_is_not_asked_again(url, monkeypatch, caplog):
+    async def work(store):
+        with pytest.raises(StorageUnavailableError):
+            await store.one(SLEEP)
+
+    monkeypatch.setattr(postgres_store, "ANSWER_TIMEOUT_S", 0.1)
+    caplog.set_level("INFO")
+    with_stores(url, work)
+    assert "tried again" not in caplog.text
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_a_write_that_is_not_answered_in_time_may_have_happened(url, monkeypatch, is_patient):
+    change = Query("slowly", "", "update projects set created_at = 2 where pg_sleep(60) is not null")
+
+    async def work(store):
+        await store.write(add(1))
+        with pytest.raises(OutcomeUnknownError):
+            await store.run_all([(change, {})], is_patient=is_patient)
+
+    monkeypatch.setattr(postgres_store, "ANSWER_TIMEOUT_S", 0.1)
+    with_stores(url, work)
+
+
+@contextmanager
+def held(store):
+    """Keeps the only connection of a store."""
+    wakes = asyncio.Event()
+    holding = asyncio.create_task(store.write(lambda _tx: postgres_store._wait(wakes.wait())))
+    try:
+        yield holding
+    finally:
+        wakes.set()
+
+
+async def with_one_connection(url, work):
+    store = create_store(Settings(database=url, postgres_connections_max=1))
+    await store.open()
+    await store.migrate()
+    try:
+        with held(store) as holding:
+            await work(store)
+        await holding
+    finally:
+        await store.close()
+
+
+def test_a_read_that_gets_no_connection_waits_for_one_once(url, monkeypatch, caplog):
+    async def work(store):
+        await asyncio.sleep(0)
+        with pytest.raises(StorageUnavailableError):
+            await store.read(migrate.version)
+
+    monkeypatch.setattr(postgres_store, "CONNECT_TIMEOUT_S", 0.5)
+    caplog.set_level("INFO")
+    asyncio.run(with_one_connection(url, work))
+    assert "tried again" not in caplog.text
+
+
+def test_only_so_many_reads_wait(url, monkeypatch):
+    reading = []
+
+    async def work(store):
+        reading.extend(asyncio.create_task(store.read(migrate.version)) for _ in range(4))
+        with pytest.raises(OverloadedError):
+            await reading[-1]
+
+    async def main():
+        await with_one_connection(url, work)
+        return await asyncio.gather(*reading[:3])
+
+    monkeypatch.setattr(postgres_store, "READS_MAX", 3)
+    assert asyncio.run(main()) == [migrate.LATEST] * 3
 
 
 def test_an_error_of_the_unit_is_not_tried_again(url):

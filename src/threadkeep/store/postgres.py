@@ -34,7 +34,11 @@ T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
+# The database's own limit comes first: what it says is known to have changed nothing.
+ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5
 CONNECT_TIMEOUT_S = 10
+# Reads that wait for a connection or an answer: about what a database that is well gives in a second.
+READS_MAX = 2000
 ATTEMPTS = 6
 # Changes that become one statement, and how many such statements are remembered.
 TOGETHER_MAX = 24
@@ -128,6 +132,7 @@ class PostgresStore:
         self._queue_max = write_queue_max
         # When each that is under way began; the oldest is first.
         self._writes: dict[object, float] = {}
+        self._reads = 0
         self._units = 0
         self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
         self._idle = asyncio.Event()
@@ -162,16 +167,25 @@ class PostgresStore:
         await self.read(migrate.version)
 
     async def one(self, query: Query, **parameters: Any) -> Row | None:
-        return await self._run(lambda: self._fetch_one(query, parameters))
+        return await self._read(lambda: self._fetch_one(query, parameters))
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:
-        return await self._run(lambda: self._in_transaction(unit, self._begin_read))
+        return await self._read(lambda: self._in_transaction(unit, self._begin_read))
 
     async def read_aside(self, unit: Callable[[Transaction], T]) -> T:
         return await self.read(unit)
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         return await self._write(lambda: self._in_transaction(unit, self._begin_write))
+
+    async def _read(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self._reads >= READS_MAX:
+            raise OverloadedError("too many reads are waiting")
+        self._reads += 1
+        try:
+            return await self._run(work)
+        finally:
+            self._reads -= 1
 
     async def _write(self, work: Callable[[], Awaitable[T]]) -> T:
         if len(self._writes) >= self._queue_max:
@@ -225,6 +239,9 @@ class PostgresStore:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await work()
+            except TimeoutError as error:
+                # Also an `OSError`. A database that is stuck, or has no connection to spare, is not asked for more.
+                raise _unavailable(error) from error
             except (*CONFLICTS, *LOST_CONNECTIONS) as error:
                 if attempt == ATTEMPTS:
                     raise _unavailable(error) from error
@@ -239,7 +256,7 @@ class PostgresStore:
         sql, names = _positional(query)
         arguments = map(parameters.__getitem__, names)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-            row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+            row = await connection.fetchrow(sql, *arguments, timeout=ANSWER_TIMEOUT_S)
             return None if row is None else tuple(row)
 
     async def _run_at_once(self, changes: Sequence[Change]) -> int:
@@ -247,7 +264,7 @@ class PostgresStore:
         sql, arguments = _together(changes)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
-                return _touched(await connection.execute(sql, *arguments, timeout=STATEMENT_TIMEOUT_S))
+                return _touched(await connection.execute(sql, *arguments, timeout=ANSWER_TIMEOUT_S))
             except asyncpg.InterfaceError:
                 # The connection was closed before; nothing was sent.
                 raise
@@ -259,7 +276,7 @@ class PostgresStore:
         sql, arguments = _together(changes, counts=True)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
-                row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+                row = await connection.fetchrow(sql, *arguments, timeout=ANSWER_TIMEOUT_S)
             except asyncpg.InterfaceError:
                 # The connection was closed before; nothing was sent.
                 raise
