@@ -9,9 +9,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from threadkeep.errors import StartupError, StorageUnavailableError
+from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError
 from threadkeep.settings import Settings
-from threadkeep.store import backups, create_store, migrate, queries
+from threadkeep.store import backups, create_store, files, migrate, queries, sqlite_reader
 from threadkeep.store.checkpoints import PAGES_BEFORE_CHECKPOINT
 from threadkeep.store.queries import Query
 
@@ -155,6 +155,57 @@ def test_a_long_read_leaves_the_event_loop_and_still_answers(path):
         return await reading
 
     assert with_store(path, work) == (2_000_000,)
+
+
+FOR_EVER = Query("count", "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n", "")
+
+
+def test_only_so_many_long_reads_wait_and_all_end_when_the_store_closes(path, monkeypatch):
+    reading = []
+
+    async def work(store):
+        reading.extend(asyncio.create_task(store.read_aside(lambda tx: tx.one(FOR_EVER))) for _ in range(5))
+        with pytest.raises(OverloadedError):
+            await reading[-1]
+
+    async def main():
+        store = create_store(Settings(database=f"sqlite:///{path}"))
+        await store.open()
+        await work(store)
+        await store.close()
+        return await asyncio.gather(*reading[:4], return_exceptions=True)
+
+    monkeypatch.setattr(sqlite_reader, "LONG_READS_MAX", 4)
+    assert [str(error) for error in asyncio.run(main())] == ["The server is stopping."] * 4
+
+
+def test_trouble_after_a_commit_does_not_end_the_writer(path, monkeypatch):
+    def add(number):
+        return lambda tx: tx.run(sql.insert_project, project_id=f"{number}", name=f"{number}", created_at=1)
+
+    def fail(_pages):
+        raise apsw.IOError
+
+    async def work(store):
+        with monkeypatch.context() as broken:
+            broken.setattr(store._checkpointer, "committed", fail)
+            await store.write(add(1))
+        await store.write(add(2))
+        return await store.read(lambda tx: [row[0] for row in tx.all(sql.list_projects)])
+
+    assert with_store(path, work) == ["1", "2"]
+
+
+@pytest.mark.parametrize("content", ["0", "-1", "99999999999999999999", "4194305", "", "me"])
+def test_a_lock_file_without_the_number_of_a_process_tells_of_none(path, content):
+    path.parent.mkdir()
+    path.with_name("test.db.lock").write_text(content)
+    assert files.serving_process(path) is None
+
+
+def test_a_lock_file_that_cannot_be_read_tells_of_no_process(path):
+    path.with_name("test.db.lock").mkdir(parents=True)
+    assert files.serving_process(path) is None
 
 
 def test_a_full_database_refuses_the_large_unit_keeps_the_small_and_recovers(path):

@@ -50,6 +50,12 @@ class ServingLock:
                 f"The database {path} is already being served by process {owner or 'unknown'}.",
                 "Stop that one first, or give this one another --database.",
             ) from None
+        except OSError as error:
+            # Some network file systems know no locks; SQLite needs them as well.
+            os.close(self._file)
+            raise StartupError(
+                f"Cannot lock the database {path}: {os.strerror(error.errno or 0)}.", "Put it on a local disk."
+            ) from None
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
 
@@ -64,10 +70,18 @@ def serving_process(path: Path) -> int | None:
     real = path.resolve()
     try:
         number = int(real.with_name(real.name + ".lock").read_text(encoding="ascii"))
-        os.kill(number, 0)
-    except PermissionError:
-        # It belongs to another user.
-        return number
     except (OSError, ValueError):
         return None
-    return number
+    # Other numbers stand for groups of processes.
+    return number if number > 0 and _is_alive(number) else None
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except PermissionError:
+        # It belongs to another user.
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -83,6 +83,7 @@ class Store(Protocol):
     def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
         """All of the changes or none: what `write` with `tx.run_all` does, for less.
 
+        `OverloadedError` may be raised by the call already, not only by what it gives: call it where both are caught.
         A patient caller lets others join its transaction: it waits a few milliseconds when one has just been written.
         """
 

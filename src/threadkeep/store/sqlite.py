@@ -213,9 +213,7 @@ class SqliteStore:
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave callers waiting for ever
             outcomes = [(None, fault)] * len(units)
         self._groups.add(len(outcomes))
-        self._reader.renew()
-        if self._checkpointer:
-            self._checkpointer.committed(self._log_pages)
+        self._after_group()
         for (_, waiter, _), (result, error) in zip(group, outcomes, strict=False):
             if waiter.done():
                 continue
@@ -224,6 +222,16 @@ class SqliteStore:
             else:
                 waiter.set_result(result)
         return len(outcomes)
+
+    def _after_group(self) -> None:
+        """Readers see the group, and the log may be moved into the file."""
+        try:
+            self._reader.renew()
+            if self._checkpointer:
+                self._checkpointer.committed(self._log_pages)
+        except Exception:
+            # What is committed stays so; and without the writer's task nobody would ever be answered again.
+            log.exception("storage: trouble after a commit")
 
     async def _run_lightly_or_carefully(self, units: list[Unit]) -> list[Outcome]:
         try:
@@ -306,7 +314,6 @@ class SqliteStore:
             self._writer.execute("begin immediate")
         finally:
             self._writer.set_busy_timeout(0)
-            self._writer.pragma("cache_size", -WRITER_CACHE_KIB)
 
     def _commit(self) -> None:
         self._writer.execute("commit")
