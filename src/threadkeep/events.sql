@@ -56,6 +56,6 @@ delete from run_events where thread_id = :thread_id and run_id = :run_id and seq
 
 -- name: find_status
 select status, coalesce((
-    select max(last_seq) from run_events where thread_id = :thread_id and run_id = :run_id
+    select last_seq from run_events where thread_id = :thread_id and run_id = :run_id order by seq desc limit 1
 ), 0) from runs
 where thread_id = :thread_id and run_id = :run_id
