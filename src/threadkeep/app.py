@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from threadkeep import idempotency, retention, search, store, threads
 from threadkeep.context import Context, NoWorker
@@ -76,51 +76,54 @@ class Threadkeep:
     def context_of(self, project_id: str, key_id: str = "", limits: Mapping[str, Limits] | None = None) -> Context:
         """What operations get for a caller of that project, with that key. Without `limits` there are none."""
         return Context(
-            self.store,
-            self.settings,
-            project_id,
-            self._clock,
-            self._new_id,
-            self.events,
-            self.upstreams,
-            self.worker,
-            self.metrics,
-            key_id,
-            None if limits is None else self._limiter.quota(project_id, key_id, limits),
-            self.tracing,
+            store=self.store,
+            settings=self.settings,
+            project_id=project_id,
+            clock=self._clock,
+            new_id=self._new_id,
+            events=self.events,
+            upstreams=self.upstreams,
+            worker=self.worker,
+            metrics=self.metrics,
+            key_id=key_id,
+            quota=None if limits is None else self._limiter.quota(project_id, key_id, limits),
+            tracing=self.tracing,
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Opens the store (a new database gets its schema), serves, closes. Raises `StartupError`."""
-        await self.store.open()
-        try:
+        async with AsyncExitStack() as closing:
+            await self.store.open()
+            closing.push_async_callback(self.store.close)
             await migrate.prepare(self.store)
+            if self._request_log:
+                closing.callback(self._request_log.write)
             self.tracing.open()
+            closing.push_async_callback(self.tracing.close)
             await self.upstreams.open()
+            closing.push_async_callback(self.upstreams.close)
             await self.authenticator.start(int(self._clock()))
-            deliverer = Deliverer(self.context_of(""))
-            tending = [asyncio.create_task(work) for work in (self._sweep(), self._expire(), self.indexer.run())]
+            closing.push_async_callback(self.authenticator.stop)
+            closing.push_async_callback(self._sweep_last)
+            await closing.enter_async_context(self._tending())
             if isinstance(self.worker, Worker):
-                await self.worker.open()
+                deliverer = Deliverer(self.context_of(""))
                 deliverer.open()
-            try:
-                yield
-            finally:
-                if isinstance(self.worker, Worker):
-                    await self.worker.close()
-                    await deliverer.close()
-                for task in tending:
-                    task.cancel()
-                await asyncio.wait(tending)
-                await self._sweep_last()
-                await self.authenticator.stop()
-                await self.upstreams.close()
-                await self.tracing.close()
-                if self._request_log:
-                    self._request_log.write()
+                closing.push_async_callback(deliverer.close)
+                await self.worker.open()
+                closing.push_async_callback(self.worker.close)
+            yield
+
+    @asynccontextmanager
+    async def _tending(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(work) for work in (self._sweep(), self._expire(), self.indexer.run())]
+        try:
+            yield
         finally:
-            await self.store.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _sweep(self) -> None:
         while True:
