@@ -14,7 +14,7 @@ Differs from OpenAI: there was no export.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -39,7 +39,7 @@ async def create(ctx: Context) -> Download:
     return Download(lines(ctx.store, ctx.project_id, Counter()), b"application/x-ndjson")
 
 
-async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncIterator[bytes]:
+async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncGenerator[bytes]:
     """The lines of the export, many at once. `counts` says how many of each kind there were so far."""
     yield _encode({"format": FORMAT, "version": VERSION}) + b"\n"
     async for piece in _assistants(store, project_id, counts):
@@ -56,7 +56,7 @@ async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncIte
     yield _encode({"kind": "end", "object": dict(counts)}) + b"\n"
 
 
-async def _assistants(store: Store, project_id: str, counts: Counter[str]) -> AsyncIterator[bytes]:
+async def _assistants(store: Store, project_id: str, counts: Counter[str]) -> AsyncGenerator[bytes]:
     low = 0
     bounds = {"project_id": project_id, "high": BIGINT_MAX, "limit": ASSISTANTS_AT_ONCE}
 

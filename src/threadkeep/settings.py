@@ -90,7 +90,10 @@ class Settings:
     )
     tracing_content: bool = _setting(False, "Put what was said to models, and by them, into traces.")
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
-    bodies_bytes_max: int = _setting(256 * 1024 * 1024, "Largest sum of the request bodies in memory at one moment.")
+    bodies_bytes_max: int = _setting(
+        256 * 1024 * 1024,
+        "Largest sum of the request bodies over 64 KiB that are read or worked on at one moment, without imports.",
+    )
     head_bytes_max: int = _setting(64 * 1024, "Largest request head (request line and headers).")
     head_timeout_s: float = _setting(10.0, "Seconds a client has to send a request's head.")
     body_timeout_s: float = _setting(60.0, "Seconds a client has to send a request's body.")
