@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from threadkeep import idempotency, retention, search, store, threads
 from threadkeep.context import Context, NoWorker
-from threadkeep.errors import APIError
 from threadkeep.events import EventLog
 from threadkeep.http.api import Api
 from threadkeep.http.auth import Authenticator
@@ -23,18 +21,18 @@ from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
+from threadkeep.tasks import Trouble, for_ever
 from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 from threadkeep.webhook_delivery import Deliverer
 from threadkeep.worker import Worker
-
-log = logging.getLogger(__name__)
 
 # Between looks for deleted threads, and from a look to the sweep: the more are removed together, the less each costs,
 # but deleted text is not to stay for long.
 LOOK_EVERY_S = 1.0
 SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
+SWEEPING = "remove what nobody needs any more"
 # Between two looks for threads whose own time has come, and two passes over those that a project's rule is about.
 EXPIRE_EVERY_S = 5.0
 RULES_EVERY_S = 300.0
@@ -126,39 +124,32 @@ class Threadkeep:
             await asyncio.wait(tasks)
 
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await self._sweep_if_needed(SWEEP_AFTER_S)
+        await asyncio.sleep(LOOK_EVERY_S)
+        await for_ever(SWEEPING, LOOK_EVERY_S, lambda: self._sweep_if_needed(SWEEP_AFTER_S))
 
     async def _expire(self) -> None:
         now = asyncio.get_running_loop().time
         next_rules = now()
-        while True:
-            try:
-                await retention.expire(self.store, int(self._clock()))
-                if now() >= next_rules:
-                    await retention.apply_rules(self.store, int(self._clock()))
-                    next_rules = now() + RULES_EVERY_S
-            except APIError as error:
-                log.warning("cannot delete the threads whose time has come, will try again: %s", error)
-            except Exception:
-                log.exception("cannot delete the threads whose time has come, will try again")
-            await asyncio.sleep(EXPIRE_EVERY_S)
+
+        async def expire() -> None:
+            nonlocal next_rules
+            await retention.expire(self.store, int(self._clock()))
+            if now() >= next_rules:
+                await retention.apply_rules(self.store, int(self._clock()))
+                next_rules = now() + RULES_EVERY_S
+
+        await for_ever("delete the threads whose time has come", EXPIRE_EVERY_S, expire)
 
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SWEEP_S):
-                await self._sweep_if_needed(0)
-                await self.indexer.catch_up()
+                with Trouble(SWEEPING):
+                    await self._sweep_if_needed(0)
+                    await self.indexer.catch_up()
 
     async def _sweep_if_needed(self, after_s: float) -> None:
-        try:
-            if await threads.needs_sweep(self.store, int(self._clock())):
-                await asyncio.sleep(after_s)
-                await threads.sweep(self.store, int(self._clock()))
-            await idempotency.sweep(self.store, int(self._clock()), self.settings.idempotency_keys_kept_s)
-        except APIError as error:
-            log.warning("cannot remove what nobody needs any more, will try again: %s", error)
-        except Exception:
-            log.exception("cannot remove what nobody needs any more, will try again")
+        if await threads.needs_sweep(self.store, int(self._clock())):
+            await asyncio.sleep(after_s)
+            await threads.sweep(self.store, int(self._clock()))
+        await idempotency.sweep(self.store, int(self._clock()), self.settings.idempotency_keys_kept_s)

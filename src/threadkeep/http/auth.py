@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Mapping
 
-from threadkeep import projects
+from threadkeep import projects, tasks
 from threadkeep.context import Context
-from threadkeep.errors import APIError, AuthenticationError, PermissionDeniedError
+from threadkeep.errors import AuthenticationError, PermissionDeniedError
 from threadkeep.projects import UsableKeys
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
-
-log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.25
 LOOK_AGAIN_AFTER_S = 0.05
@@ -151,15 +148,9 @@ class Authenticator:
             self._take(keys)
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            try:
-                await self.look()
-            except APIError as error:
-                log.warning("cannot look for changed keys, will try again: %s", error)
-            except Exception:
-                # Without this task a revoked key would work for ever.
-                log.exception("cannot look for changed keys, will try again")
+        """Without this task a revoked key would work for ever."""
+        await asyncio.sleep(LOOK_EVERY_S)
+        await tasks.for_ever("look for changed keys", LOOK_EVERY_S, self.look)
 
 
 def _key_of(headers: Headers) -> bytes:

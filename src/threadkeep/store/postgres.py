@@ -58,6 +58,8 @@ BEGIN_WRITE = "begin isolation level read committed"
 # A migration may take long, and it must wait for the node that is at it already.
 BEGIN_MIGRATION = f"{BEGIN_WRITE}; set local lock_timeout = 0; set local statement_timeout = 0"
 
+UNREACHABLE = "The server cannot reach its database now. Nothing was changed."
+
 # Another transaction was in the way: the same unit may succeed at once.
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 # The database went away, is starting, or hung up.
@@ -133,6 +135,7 @@ class PostgresStore:
         # When each that is under way began; the oldest is first.
         self._writes: dict[object, float] = {}
         self._reads = 0
+        self._is_away = False
         self._units = 0
         self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
         self._idle = asyncio.Event()
@@ -238,19 +241,37 @@ class PostgresStore:
     async def _try(self, work: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await work()
+                result = await work()
             except TimeoutError as error:
                 # Also an `OSError`. A database that is stuck, or has no connection to spare, is not asked for more.
                 raise _unavailable(error) from error
-            except (*CONFLICTS, *LOST_CONNECTIONS) as error:
+            except CONFLICTS as error:
                 if attempt == ATTEMPTS:
                     raise _unavailable(error) from error
                 log.info("transaction will be tried again: %s", error)
-                # Jitter, so that those who met do not meet again.
-                await asyncio.sleep(BACK_OFF_S * 2**attempt * random.random())  # noqa: S311 - not a secret
+            except LOST_CONNECTIONS as error:
+                self._note_loss(error)
+                if attempt == ATTEMPTS:
+                    raise StorageUnavailableError(UNREACHABLE) from error
             except REFUSALS as error:
                 raise _unavailable(error) from error
+            else:
+                self._note_success()
+                return result
+            # Jitter, so that those who met do not meet again.
+            await asyncio.sleep(BACK_OFF_S * 2**attempt * random.random())  # noqa: S311 - not a secret
         raise AssertionError
+
+    def _note_loss(self, error: Exception) -> None:
+        """Many tasks ask again and again while the database is away: the log is told once."""
+        if not self._is_away:
+            self._is_away = True
+            log.error("storage: no connection to the database: %s: %s", type(error).__name__, error)
+
+    def _note_success(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            log.warning("storage: the database answers again")
 
     async def _fetch_one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:
         sql, names = _positional(query)
@@ -392,4 +413,4 @@ def _commit_unknown(error: Exception) -> OutcomeUnknownError:
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
     log.error("storage: %s: %s", type(error).__name__, error)
-    return StorageUnavailableError("The server cannot reach its database now. Nothing was changed.")
+    return StorageUnavailableError(UNREACHABLE)
