@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -194,6 +195,23 @@ def test_trouble_after_a_commit_does_not_end_the_writer(path, monkeypatch):
         return await store.read(lambda tx: [row[0] for row in tx.all(sql.list_projects)])
 
     assert with_store(path, work) == ["1", "2"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "link", "rename"])
+def test_a_copy_that_the_disk_refuses_is_said_plainly_and_leaves_nothing(path, tmp_path, monkeypatch, step):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with_store(path, nothing)
+    backup = tmp_path / "backup.db"
+    backups.copy(path, backup)
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(StartupError, match="No space left on device"):
+        backups.restore(backup, path)
+    monkeypatch.undo()
+    left = {entry.name for entry in path.parent.iterdir()}
+    assert left <= {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"}
+    assert with_store(path, lambda store: store.read(migrate.version)) == migrate.LATEST
 
 
 @pytest.mark.parametrize("content", ["0", "-1", "99999999999999999999", "4194305", "", "me"])

@@ -39,12 +39,12 @@ def copy(source: Path, destination: Path, finish: Callable[[Transaction], None] 
             connection.close()
         if finish:
             _change(partial, finish)
-    except apsw.Error as error:
+        _sync(partial)
+        partial.rename(destination)
+        _sync(destination.parent)
+    except (apsw.Error, OSError) as error:
         partial.unlink(missing_ok=True)
-        raise StartupError(f"Cannot copy {source} to {destination}: {error}.") from None
-    _sync(partial)
-    partial.rename(destination)
-    _sync(destination.parent)
+        raise StartupError(f"Cannot copy {source} to {destination}: {_why(error)}.") from None
 
 
 def restore(backup: Path, database: Path) -> Path | None:
@@ -55,12 +55,15 @@ def restore(backup: Path, database: Path) -> Path | None:
     _check(backup)
     files.make_private(database)
     lock = files.ServingLock(database)
+    fresh = database.with_name(database.name + ".restoring")
     try:
-        fresh = database.with_name(database.name + ".restoring")
         fresh.unlink(missing_ok=True)
         copy(backup, fresh)
         return _replace(database, fresh)
+    except OSError as error:
+        raise StartupError(f"Cannot put {backup} in the place of {database}: {_why(error)}.") from None
     finally:
+        fresh.unlink(missing_ok=True)
         lock.release()
 
 
@@ -111,7 +114,6 @@ def _replace(database: Path, fresh: Path) -> Path | None:
         _clear_side_files(database, kept)
         fresh.replace(database)
     except apsw.BusyError:
-        fresh.unlink()
         raise StartupError(f"The database {database} is in use.", "Wait for the other command to finish.") from None
     finally:
         connection.close()
@@ -147,6 +149,10 @@ def _unused_name(database: Path) -> Path:
     stem = f"{database.name}.before-restore-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = (database.with_name(f"{stem}-{number}") for number in range(2, 1000))
     return next(path for path in (database.with_name(stem), *numbered) if not path.exists())
+
+
+def _why(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _sync(path: Path) -> None:
