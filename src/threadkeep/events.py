@@ -212,11 +212,6 @@ class EventLog:
         self._is_released = False
 
     @property
-    def followed(self) -> int:
-        """How many runs are followed here."""
-        return len(self._channels)
-
-    @property
     def followers(self) -> int:
         """How many streams and waiting requests follow runs here."""
         return sum(channel.users for channel in self._channels.values())

@@ -85,7 +85,7 @@ class Window(Struct, Generic[Position]):
 
     @property
     def bounds(self) -> dict[str, Any]:
-        """What a list's query is given: `low`, `high`, `limit`; where places are a time and an id, `low_at`, `low_id` ..."""
+        """What a list's query is given; where a place is a time and an id, each of these has a name of its own."""
         if isinstance(self.low, tuple) and isinstance(self.high, tuple):
             (low_at, low_id), (high_at, high_id) = self.low, self.high
             places = {"low_at": low_at, "low_id": low_id, "high_at": high_at, "high_id": high_id}
