@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from threadkeep.database_urls import shown
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store
 
@@ -40,7 +40,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url):
     async def main():
         await create_store(Settings(database=url)).open()
 
-    with pytest.raises(StartupError) as refused:
+    with pytest.raises(CommandError) as refused:
         asyncio.run(main())
     assert "secret" not in str(refused.value) + refused.value.hint
     assert "me:***@127.0.0.1" in refused.value.message

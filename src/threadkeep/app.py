@@ -90,7 +90,7 @@ class Threadkeep:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Opens the store (a new database gets its schema), serves, closes. Raises `StartupError`."""
+        """Opens the store (a new database gets its schema), serves, closes. Raises `CommandError`."""
         async with AsyncExitStack() as closing:
             await self.store.open()
             closing.push_async_callback(self.store.close)

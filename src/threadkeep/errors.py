@@ -1,7 +1,7 @@
 """What can go wrong for a caller, and what the client is told.
 
     ThreadkeepError
-    ├── StartupError                 the program cannot start or a command cannot be done; printed, exit 1
+    ├── CommandError                 the program cannot start or a command cannot be done; printed, exit 1
     └── APIError                     rendered by `http/` in the original's envelope
         ├── BadRequestError          400
         ├── AuthenticationError      401
@@ -15,7 +15,7 @@
         ├── HeadTooLargeError        431
         ├── InternalServerError      500
         └── ServiceUnavailableError  503
-            ├── OverloadedError          the write queue is full
+            ├── OverloadedError          too much work is waiting
             ├── StorageUnavailableError  the disk is full, read-only or failing
             └── OutcomeUnknownError      the database went away during a commit
 
@@ -31,7 +31,7 @@ class ThreadkeepError(Exception):
     """The root of the errors that callers of this package meet."""
 
 
-class StartupError(ThreadkeepError):
+class CommandError(ThreadkeepError):
     """A command cannot be carried out. `message` says what is wrong, `hint` what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Processes:
         threading.Thread(target=self._stop_with_parent, daemon=True).start()
         try:
             self._work(number)
-        except StartupError as error:
+        except CommandError as error:
             sys.stderr.write(f"threadkeep: {error.message}\n{error.hint}\n")
             return 1
         except Exception:

@@ -18,7 +18,7 @@ import pytest
 
 from threadkeep import projects, testing, threads
 from threadkeep.context import outside_a_server
-from threadkeep.errors import NotFoundError, OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
+from threadkeep.errors import CommandError, NotFoundError, OutcomeUnknownError, OverloadedError, StorageUnavailableError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
 from threadkeep.store import postgres as postgres_store
@@ -120,7 +120,7 @@ def test_views_of_extensions_do_not_make_a_database_that_of_others(url):
 
 def test_a_database_with_other_tables_is_refused_and_left_alone(url):
     run_sql(url, "create table of_others (n int)")
-    with pytest.raises(StartupError, match="holds other tables"):
+    with pytest.raises(CommandError, match="holds other tables"):
         with_stores(url, None)
     run_sql(url, "drop table of_others")
     assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
@@ -382,7 +382,7 @@ def test_a_thread_under_the_id_of_one_that_another_process_just_removed_is_left_
 
 
 def test_a_database_that_is_not_there_is_said_plainly():
-    with pytest.raises(StartupError, match="Cannot use the PostgreSQL database") as caught:
+    with pytest.raises(CommandError, match="Cannot use the PostgreSQL database") as caught:
         with_stores("postgresql://nobody@127.0.0.1:1/nothing", None)
     assert caught.value.hint == "Check --database."
 
@@ -538,7 +538,7 @@ class TestARoleThatCanDoLess:
     def test_it_is_told_plainly_that_it_cannot_migrate(self, urls):
         with_stores(urls[1], lambda store: store.read(migrate.version))
         run_sql(urls[0], f"delete from migrations where version = {migrate.LATEST}")
-        with pytest.raises(StartupError, match="This role may not make or change the tables: ") as caught:
+        with pytest.raises(CommandError, match="This role may not make or change the tables: ") as caught:
             with_stores(urls[1], None)
         assert caught.value.hint.startswith("Run `threadkeep migrate` as their owner")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError
+from threadkeep.errors import CommandError, OverloadedError, StorageUnavailableError
 from threadkeep.settings import Settings
 from threadkeep.store import backups, create_store, files, migrate, queries, sqlite_reader
 from threadkeep.store.checkpoints import PAGES_BEFORE_CHECKPOINT
@@ -63,7 +63,7 @@ def test_all_migrations_give_the_schema_that_is_written_down(path):
 
 def test_one_database_is_served_once(path):
     async def work(_store):
-        with pytest.raises(StartupError, match=f"already being served by process {os.getpid()}"):
+        with pytest.raises(CommandError, match=f"already being served by process {os.getpid()}"):
             await create_store(Settings(database=f"sqlite:///{path}"), serving=True).open()
 
     with_store(path, work)
@@ -206,7 +206,7 @@ def test_a_copy_that_the_disk_refuses_is_said_plainly_and_leaves_nothing(path, t
     backup = tmp_path / "backup.db"
     backups.copy(path, backup)
     monkeypatch.setattr(os, step, refuse)
-    with pytest.raises(StartupError, match="No space left on device"):
+    with pytest.raises(CommandError, match="No space left on device"):
         backups.restore(backup, path)
     monkeypatch.undo()
     left = {entry.name for entry in path.parent.iterdir()}
@@ -279,7 +279,7 @@ def test_a_backup_taken_while_writing_is_whole_and_private(path, tmp_path):
 def test_a_file_that_is_no_database_is_refused(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(StartupError, match="is not a SQLite database"):
+    with pytest.raises(CommandError, match="is not a SQLite database"):
         with_store(path, nothing)
     assert path.read_bytes() == content
 
@@ -287,13 +287,13 @@ def test_a_file_that_is_no_database_is_refused(path, content):
 def test_the_database_of_another_program_is_refused(path):
     path.parent.mkdir()
     apsw.Connection(str(path)).execute("create table theirs (x)")
-    with pytest.raises(StartupError, match="not a Threadkeep database"):
+    with pytest.raises(CommandError, match="not a Threadkeep database"):
         with_store(path, nothing)
 
 
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "threads.db", ""])
 def test_an_unusable_database_url_is_refused_with_what_would_work(url):
-    with pytest.raises(StartupError) as caught:
+    with pytest.raises(CommandError) as caught:
         create_store(Settings(database=url))
     assert "sqlite:////absolute.db" in caught.value.hint
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from threadkeep import database_urls
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
 from threadkeep.store.sqlite import SqliteStore
@@ -15,10 +15,10 @@ POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 
 def sqlite_path(database: str) -> Path:
-    """The file that a `sqlite:///` URL names. Raises `StartupError` for any other URL."""
+    """The file that a `sqlite:///` URL names. Raises `CommandError` for any other URL."""
     path = database.removeprefix(SQLITE_PREFIX)
     if not database.startswith(SQLITE_PREFIX) or path in {"", ":memory:"} or "?" in path:
-        raise StartupError(
+        raise CommandError(
             f"Cannot use the database {database_urls.shown(database)!r}.",
             "Give sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name.",
         )
@@ -41,7 +41,7 @@ def _create_postgres_store(settings: Settings) -> Store:
     try:
         from threadkeep.store.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
-        raise StartupError(
+        raise CommandError(
             "The drivers for PostgreSQL are not installed.", "Install them: pip install 'threadkeep[postgres]'"
         ) from None
     return PostgresStore(

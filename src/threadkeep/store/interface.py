@@ -57,7 +57,7 @@ class Store(Protocol):
     """A database. An exception that a unit raises undoes that unit and reaches its caller."""
 
     async def open(self) -> None:
-        """Connects. Raises `StartupError` when the database cannot be used."""
+        """Connects. Raises `CommandError` when the database cannot be used."""
 
     async def close(self) -> None:
         """Finishes what is queued and lets go of the database."""

@@ -23,7 +23,7 @@ import asyncpg
 import greenlet
 
 from threadkeep import database_urls
-from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
+from threadkeep.errors import CommandError, OutcomeUnknownError, OverloadedError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Load, Row, Transaction
 from threadkeep.store.patience import PatientWrites
@@ -153,10 +153,10 @@ class PostgresStore:
                 reset=_no_reset,
             )
         except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError) as error:
-            raise StartupError(f"Cannot use the PostgreSQL database: {error}.", "Check --database.") from None
+            raise CommandError(f"Cannot use the PostgreSQL database: {error}.", "Check --database.") from None
         except ValueError:
             # Its words quote the URL, and where that is wrong, perhaps the password.
-            raise StartupError(
+            raise CommandError(
                 f"Cannot read the database's URL {database_urls.shown(self._url)!r}.",
                 "Check --database. In a password, characters such as / and @ are written as %2F and %40.",
             ) from None
@@ -216,7 +216,7 @@ class PostgresStore:
             # Another node made the first table at the same moment; now it is there to wait for.
             return await self._run(lambda: self._in_transaction(migrate.apply, BEGIN_MIGRATION))
         except asyncpg.InsufficientPrivilegeError as error:
-            raise StartupError(
+            raise CommandError(
                 f"This role may not make or change the tables: {error}.",
                 "Run `threadkeep migrate` as their owner, then grant this role to read and write them.",
             ) from None

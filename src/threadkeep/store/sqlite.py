@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError, ThreadkeepError
+from threadkeep.errors import CommandError, OverloadedError, StorageUnavailableError, ThreadkeepError
 from threadkeep.metrics import GROUP_BOUNDS, Histogram
 from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
@@ -100,9 +100,9 @@ class SqliteStore:
             # A command beside a server leaves the write-ahead log to that server.
             self._checkpointer = Checkpointer(self._connect()) if self._serving else None
         except apsw.NotADBError:
-            raise StartupError(f"{self.path} is not a SQLite database.") from None
+            raise CommandError(f"{self.path} is not a SQLite database.") from None
         except STORAGE_ERRORS as error:
-            raise StartupError(f"Cannot open the database {self.path}: {error}.") from None
+            raise CommandError(f"Cannot open the database {self.path}: {error}.") from None
 
     async def close(self) -> None:
         self._closing = True
