@@ -69,7 +69,7 @@ def test_what_one_follower_has_read_from_the_log_the_others_are_told_too(with_lo
         log.publish("thread_a", "run_a", entry)
         assert await rest_of(ahead) == [2, 3, 3]
         assert await waiting == [1, 2, 3, 3]
-        return log.followed
+        return log.followers
 
     assert with_log(work) == 0
 
@@ -86,13 +86,13 @@ def test_who_waits_for_a_status_hears_of_one_that_a_follower_has_read_from_the_l
         await append(store, DELTA)
         waiting = asyncio.create_task(log.wait(**PLACE, is_reached=events.is_over))
         # Until it waits for news.
-        while not log.followed or log._channels["thread_a", "run_a"]._change_of_status is None:  # noqa: ASYNC110 - unannounced
+        while not log.followers or log._channels["thread_a", "run_a"]._change_of_status is None:  # noqa: ASYNC110 - unannounced
             await asyncio.sleep(0)
         await store.write(lambda tx: tx.run(complete))
         entry = await append(store, END, status="completed")
         assert await rest_of(log.follow(**PLACE, after=0, status="completed")) == [1, 2, 2]
         log.publish("thread_a", "run_a", entry)
-        return await waiting, log.followed
+        return await waiting, log.followers
 
     assert with_log(work) == (True, 0)
 

@@ -90,6 +90,40 @@ def test_what_is_taken_in_is_what_was_exported(servers, database, new_client):
         other.beta.threads.delete(one["id"])
 
 
+@pytest.mark.parametrize(("rows", "size"), [(1, 10**6), (2, 10**6), (1000, 1), (1000, 1200)])
+def test_an_export_is_the_same_however_much_is_read_at_once(
+    servers, database, new_client, model, monkeypatch, rows, size
+):
+    client = new_client(servers(database, upstream_url=model.base_url))
+    assistant = client.beta.assistants.create(model="scripted")
+    for _ in range(2):
+        thread = client.beta.threads.create(messages=[{"role": "user", "content": "hello"}] * 3)
+        for _ in range(2):
+            model.reply(testing.tool_calls(testing.call("f")))
+            model.reply(testing.text("done"))
+            run = client.beta.threads.runs.create_and_poll(
+                thread_id=thread.id,
+                assistant_id=assistant.id,
+                tools=[{"type": "function", "function": {"name": "f"}}],
+            )
+            outputs = [
+                {"tool_call_id": call.id, "output": "x"} for call in run.required_action.submit_tool_outputs.tool_calls
+            ]
+            client.beta.threads.runs.submit_tool_outputs_and_poll(
+                run_id=run.id, thread_id=thread.id, tool_outputs=outputs
+            )
+        for message in client.beta.threads.messages.list(thread.id, order="asc").data[:2]:
+            for text in "ab":
+                client.beta.threads.messages.update(message.id, thread_id=thread.id, extra_body={"content": text})
+    whole = export(client)
+    assert whole[-1]["object"] == {
+        "assistant": 1, "thread": 2, "message": 10, "message_version": 8, "run": 4, "run_step": 8
+    }  # fmt: skip
+    monkeypatch.setattr(exports, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(exports, "BYTES_AT_ONCE", size)
+    assert export(client) == whole
+
+
 RULE = {"anchor": "last_active_at", "seconds": 10**9}
 OTHER = {"sqlite": "postgres", "postgres": "sqlite"}
 

@@ -58,7 +58,7 @@ def test_requests_runs_and_tokens_are_counted(counted, new_client, model):
     assert grown("threadkeep_requests_total", "/threads", "200", "POST") == 1
     assert grown("threadkeep_request_duration_seconds_count", "/threads", "POST") == 1
     assert grown("threadkeep_run_changes_total", "completed") == 1
-    assert grown("threadkeep_run_claims_total") == 1
+    assert grown("threadkeep_run_changes_total", "in_progress") == 1
     assert grown("threadkeep_first_token_seconds_count", "default") == 1
     assert grown("threadkeep_tokens_total", "default", "in") == run.usage.prompt_tokens
     assert grown("threadkeep_tokens_total", "default", "out") == run.usage.completion_tokens
@@ -152,3 +152,21 @@ def test_metrics_have_an_address_of_their_own_if_wanted(tmp_path):
     page, other = asyncio.run(main())
     assert "threadkeep_info" in page.text
     assert other.status_code == 404
+
+
+def test_a_fault_of_the_page_at_its_own_address_is_a_500_and_logged(tmp_path, monkeypatch, caplog):
+    async def fail():
+        raise ValueError("a fault")
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        settings = testing.Settings(port=0, metrics_port=port, database=f"sqlite:///{tmp_path / 'a.db'}")
+        app = Threadkeep(settings)
+        monkeypatch.setattr(app.metrics_page, "_page", fail)
+        async with app.running(), serving._metrics_served(app), httpx2.AsyncClient() as http:
+            return await http.get(f"http://127.0.0.1:{port}/metrics")
+
+    answer = asyncio.run(main())
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
+    assert "a fault" in caplog.text

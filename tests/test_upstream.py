@@ -207,7 +207,7 @@ def test_calls_that_were_cut_short_by_the_limit_say_so(model):
 
 def test_counts_that_never_come_are_made_up_for(model):
     model.reply(text("Hello ", "world", usage=False))
-    assert ask(model)[-1] == Usage(9, 2, estimated=True)
+    assert ask(model)[-1] == Usage(9, 2)
 
 
 def test_the_end_of_the_stream_needs_no_done(model):
@@ -757,8 +757,8 @@ def test_a_server_without_parallel_tool_calls_is_not_asked_for_them(model):
     assert body["tools"] == [FUNCTION]
 
 
-def test_a_server_without_usage_is_not_asked_and_ours_is_an_estimate(model):
-    assert ask(model, lacks=["usage"])[-1].estimated
+def test_a_server_without_usage_is_not_asked_and_the_tokens_are_counted_here(model):
+    assert isinstance(ask(model, lacks=["usage"])[-1], Usage)
     assert "stream_options" not in model.requests[0].body
 
 

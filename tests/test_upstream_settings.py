@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings, load
 from threadkeep.upstream_settings import HELP, UpstreamSettings
 
@@ -36,7 +36,7 @@ def servers(environ=None, flags=None, config=""):
 
 
 def refusal(environ=None, flags=None, config=""):
-    with pytest.raises(StartupError) as caught:
+    with pytest.raises(CommandError) as caught:
         load(flags or {}, environ or {}, config)
     return f"{caught.value.message} {caught.value.hint}"
 

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 __version__ = version("threadkeep")
 
-from threadkeep.errors import APIError, StartupError, ThreadkeepError
+from threadkeep.errors import APIError, CommandError, ThreadkeepError
 from threadkeep.settings import Settings
 
-__all__ = ["APIError", "Settings", "StartupError", "ThreadkeepError", "__version__"]
+__all__ = ["APIError", "CommandError", "Settings", "ThreadkeepError", "__version__"]

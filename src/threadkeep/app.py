@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from threadkeep import idempotency, retention, search, store, threads
 from threadkeep.context import Context, NoWorker
@@ -18,22 +17,22 @@ from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.site import Site
 from threadkeep.ids import IdSource
 from threadkeep.limits import Limiter, Limits
-from threadkeep.logs import RequestLog, tried_again
+from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
 from threadkeep.store import migrate
+from threadkeep.tasks import Trouble, for_ever
 from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 from threadkeep.webhook_delivery import Deliverer
 from threadkeep.worker import Worker
-
-log = logging.getLogger(__name__)
 
 # Between looks for deleted threads, and from a look to the sweep: the more are removed together, the less each costs,
 # but deleted text is not to stay for long.
 LOOK_EVERY_S = 1.0
 SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
+SWEEPING = "remove what nobody needs any more"
 # Between two looks for threads whose own time has come, and two passes over those that a project's rule is about.
 EXPIRE_EVERY_S = 5.0
 RULES_EVERY_S = 300.0
@@ -75,78 +74,82 @@ class Threadkeep:
     def context_of(self, project_id: str, key_id: str = "", limits: Mapping[str, Limits] | None = None) -> Context:
         """What operations get for a caller of that project, with that key. Without `limits` there are none."""
         return Context(
-            self.store,
-            self.settings,
-            project_id,
-            self._clock,
-            self._new_id,
-            self.events,
-            self.upstreams,
-            self.worker,
-            self.metrics,
-            key_id,
-            None if limits is None else self._limiter.quota(project_id, key_id, limits),
-            self.tracing,
+            store=self.store,
+            settings=self.settings,
+            project_id=project_id,
+            clock=self._clock,
+            new_id=self._new_id,
+            events=self.events,
+            upstreams=self.upstreams,
+            worker=self.worker,
+            metrics=self.metrics,
+            key_id=key_id,
+            quota=None if limits is None else self._limiter.quota(project_id, key_id, limits),
+            tracing=self.tracing,
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Opens the store (a new database gets its schema), serves, closes. Raises `StartupError`."""
-        await self.store.open()
-        try:
+        """Opens the store (a new database gets its schema), serves, closes. Raises `CommandError`."""
+        async with AsyncExitStack() as closing:
+            await self.store.open()
+            closing.push_async_callback(self.store.close)
             await migrate.prepare(self.store)
+            if self._request_log:
+                closing.callback(self._request_log.write)
             self.tracing.open()
+            closing.push_async_callback(self.tracing.close)
             await self.upstreams.open()
+            closing.push_async_callback(self.upstreams.close)
             await self.authenticator.start(int(self._clock()))
-            deliverer = Deliverer(self.context_of(""))
-            tending = [asyncio.create_task(work) for work in (self._sweep(), self._expire(), self.indexer.run())]
+            closing.push_async_callback(self.authenticator.stop)
+            closing.push_async_callback(self._sweep_last)
+            await closing.enter_async_context(self._tending())
             if isinstance(self.worker, Worker):
-                await self.worker.open()
+                deliverer = Deliverer(self.context_of(""))
                 deliverer.open()
-            try:
-                yield
-            finally:
-                if isinstance(self.worker, Worker):
-                    await self.worker.close()
-                    await deliverer.close()
-                for task in tending:
-                    task.cancel()
-                await asyncio.wait(tending)
-                await self._sweep_last()
-                await self.authenticator.stop()
-                await self.upstreams.close()
-                await self.tracing.close()
-                if self._request_log:
-                    self._request_log.write()
+                closing.push_async_callback(deliverer.close)
+                await self.worker.open()
+                closing.push_async_callback(self.worker.close)
+            yield
+
+    @asynccontextmanager
+    async def _tending(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(work) for work in (self._sweep(), self._expire(), self.indexer.run())]
+        try:
+            yield
         finally:
-            await self.store.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await self._sweep_if_needed(SWEEP_AFTER_S)
+        await asyncio.sleep(LOOK_EVERY_S)
+        await for_ever(SWEEPING, LOOK_EVERY_S, lambda: self._sweep_if_needed(SWEEP_AFTER_S))
 
     async def _expire(self) -> None:
         now = asyncio.get_running_loop().time
         next_rules = now()
-        while True:
-            with tried_again(log, "delete the threads whose time has come"):
-                await retention.expire(self.store, int(self._clock()))
-                if now() >= next_rules:
-                    await retention.apply_rules(self.store, int(self._clock()))
-                    next_rules = now() + RULES_EVERY_S
-            await asyncio.sleep(EXPIRE_EVERY_S)
+
+        async def expire() -> None:
+            nonlocal next_rules
+            await retention.expire(self.store, int(self._clock()))
+            if now() >= next_rules:
+                await retention.apply_rules(self.store, int(self._clock()))
+                next_rules = now() + RULES_EVERY_S
+
+        await for_ever("delete the threads whose time has come", EXPIRE_EVERY_S, expire)
 
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SWEEP_S):
-                await self._sweep_if_needed(0)
-                await self.indexer.catch_up()
+                with Trouble(SWEEPING):
+                    await self._sweep_if_needed(0)
+                    await self.indexer.catch_up()
 
     async def _sweep_if_needed(self, after_s: float) -> None:
-        with tried_again(log, "remove what nobody needs any more"):
-            if await threads.needs_sweep(self.store, int(self._clock())):
-                await asyncio.sleep(after_s)
-                await threads.sweep(self.store, int(self._clock()))
-            await idempotency.sweep(self.store, int(self._clock()), self.settings.idempotency_keys_kept_s)
+        if await threads.needs_sweep(self.store, int(self._clock())):
+            await asyncio.sleep(after_s)
+            await threads.sweep(self.store, int(self._clock()))
+        await idempotency.sweep(self.store, int(self._clock()), self.settings.idempotency_keys_kept_s)

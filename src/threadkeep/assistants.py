@@ -164,9 +164,8 @@ async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
             return int(row[0])
 
         window = Window.of(params, "asst", 0, BIGINT_MAX, locate)
-        query = sql.list_assistants_ascending if window.ascending else sql.list_assistants_descending
-        bounds = {"low": window.low, "high": window.high, "limit": window.limit}
-        return window.page(tx.all(query, project_id=ctx.project_id, **bounds))
+        query = window.choose(sql.list_assistants_ascending, sql.list_assistants_descending)
+        return window.page(tx.all(query, project_id=ctx.project_id, **window.bounds))
 
     return await ctx.store.read(unit)
 

@@ -65,7 +65,7 @@ class NoWorker:
         """Workers elsewhere look for themselves."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
     """What all callers share, the caller's project, and the two things tests replace: clock and id source."""
 
@@ -116,7 +116,15 @@ class Context:
 def outside_a_server(store: Store, settings: Settings, project_id: str) -> Context:
     """For commands: nobody follows anything here, and no run is carried out."""
     new_id = IdSource(time.time)
-    upstreams = Upstreams(settings, new_id)
     metrics = Metrics()
-    events = EventLog(store, is_shared=False, metrics=metrics)
-    return Context(store, settings, project_id, time.time, new_id, events, upstreams, NoWorker(), metrics)
+    return Context(
+        store=store,
+        settings=settings,
+        project_id=project_id,
+        clock=time.time,
+        new_id=new_id,
+        events=EventLog(store, is_shared=False, metrics=metrics),
+        upstreams=Upstreams(settings, new_id),
+        worker=NoWorker(),
+        metrics=metrics,
+    )

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 from threadkeep import __version__, context, projects, runs, server, webhooks
 from threadkeep.context import Context
-from threadkeep.errors import APIError, StartupError
+from threadkeep.errors import APIError, CommandError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, files, is_shared, migrate, queries, sqlite_path
 from threadkeep.store.interface import Store, Transaction
@@ -86,13 +86,13 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     store = create_store(settings)
     try:
         await store.open()
-    except StartupError as error:
+    except CommandError as error:
         yield Finding("database", "problem", error.message, error.hint or "Check --database.")
         return
     try:
         async for finding in _open_database(settings, store):
             yield finding
-    except StartupError as error:
+    except CommandError as error:
         yield Finding("database", "problem", error.message, error.hint or "Check --database.")
     except APIError as error:
         yield Finding("database", "problem", error.message, "The server's log says more.")

@@ -1,7 +1,7 @@
-"""Everything that can go wrong, and what the client is told.
+"""What can go wrong for a caller, and what the client is told.
 
     ThreadkeepError
-    ├── StartupError                 the program cannot start or a command cannot be done; printed, exit 1
+    ├── CommandError                 the program cannot start or a command cannot be done; printed, exit 1
     └── APIError                     rendered by `http/` in the original's envelope
         ├── BadRequestError          400
         ├── AuthenticationError      401
@@ -12,24 +12,26 @@
         ├── ConflictError            409
         ├── RequestTooLargeError     413
         ├── RateLimitError           429
+        ├── HeadTooLargeError        431
         ├── InternalServerError      500
         └── ServiceUnavailableError  503
-            ├── OverloadedError          the write queue is full
+            ├── OverloadedError          too much work is waiting
             ├── StorageUnavailableError  the disk is full, read-only or failing
             └── OutcomeUnknownError      the database went away during a commit
 
-Class names are those the official SDK raises on the other side. The texts of the original's request validator are in
-`invalid.py`.
+Where the official SDK has a class for what it raises on the other side, ours has its name. What modules raise and catch
+among themselves, such as a client that is gone, is not part of this tree. The texts of the original's request validator
+are in `invalid.py`.
 """
 
 from __future__ import annotations
 
 
 class ThreadkeepError(Exception):
-    """The root of every error of this package."""
+    """The root of the errors that callers of this package meet."""
 
 
-class StartupError(ThreadkeepError):
+class CommandError(ThreadkeepError):
     """A command cannot be carried out. `message` says what is wrong, `hint` what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -141,6 +143,13 @@ class RateLimitError(APIError):
     ) -> None:
         super().__init__(message, headers=((b"retry-after", str(retry_after_s).encode()), *headers))
         self.type = kind
+
+
+class HeadTooLargeError(APIError):
+    """The request line and headers are over the limit."""
+
+    status = 431
+    code = "request_too_large"
 
 
 class InternalServerError(APIError):

@@ -8,7 +8,6 @@ for news of all runs that are followed here, often while there is some and seldo
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -16,12 +15,11 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from threadkeep.logs import tried_again
 from threadkeep.metrics import Metrics
 from threadkeep.store import queries
 from threadkeep.store.interface import Change, Store, Transaction
+from threadkeep.tasks import Trouble
 
-log = logging.getLogger(__name__)
 sql = queries.load("events")
 
 # An event's name and its data, one line of JSON.
@@ -221,11 +219,6 @@ class EventLog:
         self._is_released = False
 
     @property
-    def followed(self) -> int:
-        """How many runs are followed here."""
-        return len(self._channels)
-
-    @property
     def followers(self) -> int:
         """How many streams and waiting requests follow runs here."""
         return sum(channel.users for channel in self._channels.values())
@@ -302,21 +295,25 @@ class EventLog:
         return await self._store.read(lambda tx: read(tx, thread_id, run_id, after))
 
     async def _look_for_news(self) -> None:
-        """Reads what other processes appended to the runs that are followed here."""
-        loop = asyncio.get_running_loop()
+        """Reads what other processes appended to the runs that are followed here; nobody else tells of that."""
+        trouble = Trouble("look for news of followed runs")
         while self._channels:
             await asyncio.sleep(LOOK_AFTER_S)
-            now = loop.time()
+            now = asyncio.get_running_loop().time()
             due = {key: channel for key, channel in self._channels.items() if channel.look_at <= now}
-            found: dict[Key, list[Entry]] = {}
-            with tried_again(log, "look for news of followed runs"):
-                found = await self._news_of(due) if due else {}
-            for key, channel in due.items():
-                entries = found.get(key, ())
-                for entry in entries:
-                    channel.publish(entry)
-                channel.pause_s = LOOK_AFTER_S if entries else min(channel.pause_s * SLOWER, LOOK_AT_LEAST_EVERY_S)
-                channel.look_at = loop.time() + channel.pause_s
+            if due:
+                with trouble:
+                    self._tell(due, await self._news_of(due))
+
+    @staticmethod
+    def _tell(channels: dict[Key, Channel], news: dict[Key, list[Entry]]) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, channel in channels.items():
+            entries = news.get(key, ())
+            for entry in entries:
+                channel.publish(entry)
+            channel.pause_s = LOOK_AFTER_S if entries else min(channel.pause_s * SLOWER, LOOK_AT_LEAST_EVERY_S)
+            channel.look_at = now + channel.pause_s
 
     async def _news_of(self, channels: dict[Key, Channel]) -> dict[Key, list[Entry]]:
         followed = _encode([(*key, channel.last_seq) for key, channel in channels.items()]).decode()

@@ -73,6 +73,6 @@ where thread_id = :thread_id and run_id = :run_id
 
 -- name: find_status
 select status, coalesce((
-    select max(last_seq) from run_events where thread_id = :thread_id and run_id = :run_id
+    select last_seq from run_events where thread_id = :thread_id and run_id = :run_id order by seq desc limit 1
 ), 0) from runs
 where thread_id = :thread_id and run_id = :run_id

@@ -14,7 +14,8 @@ Differs from OpenAI: there was no export.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,7 @@ from threadkeep import assistants
 from threadkeep.context import Context
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
+from threadkeep.store.queries import Query
 from threadkeep.streaming import Download
 
 sql = queries.load("exports")
@@ -29,9 +31,31 @@ sql = queries.load("exports")
 FORMAT = "threadkeep-export"
 VERSION = 1
 THREADS_AT_ONCE = 100
-# Rows that one unit of work reads, not counting the steps of a thread's runs.
+# What one unit of work reads of what belongs to threads, and holds in memory; a single row may be larger.
 ROWS_AT_ONCE = 1000
-ASSISTANTS_AT_ONCE = 100
+BYTES_AT_ONCE = 4 * 1024 * 1024
+# Each may have long instructions.
+ASSISTANTS_AT_ONCE = 10
+
+
+class Place(NamedTuple):
+    """Up to where the threads of a page were told: which thread, which of its kinds, and the position within that."""
+
+    thread: int = 0
+    kind: int = 0
+    low: int | str = 0
+    low_within: int = 0
+    # The last message, or run, that was told: of later ones no versions, or steps, are.
+    high: int = 0
+
+
+# In this order, with the query and where it begins.
+_KINDS: tuple[tuple[str, Query, int | str], ...] = (
+    ("message", sql.list_messages, 0),
+    ("message_version", sql.list_versions, ""),
+    ("run", sql.list_runs, 0),
+    ("run_step", sql.list_steps, 0),
+)
 
 
 async def create(ctx: Context) -> Download:
@@ -39,7 +63,7 @@ async def create(ctx: Context) -> Download:
     return Download(lines(ctx.store, ctx.project_id, Counter()), b"application/x-ndjson")
 
 
-async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncIterator[bytes]:
+async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncGenerator[bytes]:
     """The lines of the export, many at once. `counts` says how many of each kind there were so far."""
     yield _encode({"format": FORMAT, "version": VERSION}) + b"\n"
     async for piece in _assistants(store, project_id, counts):
@@ -48,15 +72,14 @@ async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncIte
     while page := await store.read(lambda tx, place=place: _threads(tx, project_id, place)):  # type: ignore[misc]
         place = (page[-1][1], page[-1][0])
         yield b"".join(_line("thread", row[2], counts) for row in page)
-        number, low = 0, 0
-        while number < len(page):
-            slice_ = await store.read(lambda tx, at=(number, low), page=page: _of_threads(tx, page, *at))  # type: ignore[misc]
-            number, low, told = slice_
+        at = Place()
+        while at.thread < len(page):
+            at, told = await store.read(lambda tx, at=at, page=page: _of_threads(tx, page, at))  # type: ignore[misc]
             yield b"".join(_line(kind, body, counts) for kind, body in told)
     yield _encode({"kind": "end", "object": dict(counts)}) + b"\n"
 
 
-async def _assistants(store: Store, project_id: str, counts: Counter[str]) -> AsyncIterator[bytes]:
+async def _assistants(store: Store, project_id: str, counts: Counter[str]) -> AsyncGenerator[bytes]:
     low = 0
     bounds = {"project_id": project_id, "high": BIGINT_MAX, "limit": ASSISTANTS_AT_ONCE}
 
@@ -78,29 +101,38 @@ def _threads(tx: Transaction, project_id: str, place: tuple[int, str]) -> list[R
     return tx.all(sql.list_threads, project_id=project_id, at=place[0], id=place[1], limit=THREADS_AT_ONCE)
 
 
-def _of_threads(tx: Transaction, page: list[Row], number: int, low: int) -> tuple[int, int, list[tuple[str, str]]]:
-    """What belongs to the threads of `page` from one on, and to that one its messages above `low`.
+def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, list[tuple[str, str]]]:
+    """What belongs to the threads of `page` from a place on: as much as may be read at once.
 
     Gives where to go on, and what there is: kinds and stored objects.
     """
     told: list[tuple[str, str]] = []
-    while number < len(page):
-        thread_id, _, _, has_versions, has_runs = page[number]
-        room = ROWS_AT_ONCE - len(told)
-        if room <= 0:
-            return number, low, told
-        rows = tx.all(sql.list_messages, thread_id=thread_id, low=low, limit=room)
-        told += [("message", body) for _, body in rows]
-        if len(rows) == room:
-            return number, rows[-1][0], told
-        if has_versions:
-            told += [("message_version", row[0]) for row in tx.all(sql.list_versions, thread_id=thread_id)]
-        for run_id, body in tx.all(sql.list_runs, thread_id=thread_id) if has_runs else ():
-            told.append(("run", body))
-            steps = tx.all(sql.list_steps, thread_id=thread_id, run_id=run_id)
-            told += [("run_step", row[0]) for row in steps]
-        number, low = number + 1, 0
-    return number, low, told
+    rows_left, bytes_left = ROWS_AT_ONCE, BYTES_AT_ONCE
+    while at.thread < len(page) and rows_left > 0 and bytes_left > 0:
+        thread_id, _, _, has_versions, has_runs = page[at.thread]
+        kind, query, _ = _KINDS[at.kind]
+        is_there = (True, has_versions, has_runs, has_runs)
+        rows: list[Row] = []
+        if is_there[at.kind]:
+            bounds = {"low": at.low, "low_within": at.low_within, "high": at.high}
+            rows = tx.all(query, thread_id=thread_id, limit=rows_left, bytes=bytes_left, **bounds)
+        told += [(kind, body) for *_, body in rows]
+        is_cut = len(rows) == rows_left
+        rows_left -= len(rows)
+        bytes_left -= sum(size for _, _, size, _ in rows)
+        if rows:
+            at = at._replace(low=rows[-1][0], low_within=rows[-1][1])
+        if not is_cut and bytes_left > 0:
+            at = _next(at)
+    return at, told
+
+
+def _next(at: Place) -> Place:
+    """The beginning of the next kind, or of the next thread."""
+    if at.kind + 1 == len(_KINDS):
+        return Place(at.thread + 1)
+    high = at.low if isinstance(at.low, int) else 0
+    return Place(at.thread, at.kind + 1, low=_KINDS[at.kind + 1][2], high=high)
 
 
 def _line(kind: str, body: str, counts: Counter[str]) -> bytes:

@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
-
-from threadkeep.errors import APIError, StorageUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +33,6 @@ def configure(*, as_json: bool, stream: TextIO = sys.stderr) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("threadkeep").setLevel(logging.INFO)
-
-
-@contextmanager
-def tried_again(task_log: logging.Logger, what: str) -> Iterator[None]:
-    """Around a round of a task that goes on for ever: what goes wrong in it is logged, and the next round comes.
-
-    That the database is away the store has told already; not each task need repeat it each time.
-    """
-    try:
-        yield
-    except APIError as error:
-        is_told = error.code == StorageUnavailableError.code
-        task_log.log(logging.DEBUG if is_told else logging.WARNING, "cannot %s, will try again: %s", what, error)
-    except Exception:  # noqa: BLE001 - without the task something would never be done
-        task_log.exception("cannot %s, will try again", what)
 
 
 class _TextFormatter(logging.Formatter):

@@ -7,11 +7,12 @@ id). A page is the open interval between them, in the requested order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Generic, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 from msgspec import Meta, Raw, Struct
 
 from threadkeep import ids
+from threadkeep.store.queries import Query
 
 T = TypeVar("T")
 Position = TypeVar("Position")
@@ -81,6 +82,20 @@ class Window(Struct, Generic[Position]):
             backwards=backwards,
             limit=params.limit + 1,
         )
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """What a list's query is given; where a place is a time and an id, each of these has a name of its own."""
+        if isinstance(self.low, tuple) and isinstance(self.high, tuple):
+            (low_at, low_id), (high_at, high_id) = self.low, self.high
+            places = {"low_at": low_at, "low_id": low_id, "high_at": high_at, "high_id": high_id}
+        else:
+            places = {"low": self.low, "high": self.high}
+        return {**places, "limit": self.limit}
+
+    def choose(self, ascending: Query, descending: Query) -> Query:
+        """The one of a list's two queries that scans in this window's order."""
+        return ascending if self.ascending else descending
 
     def page(self, rows: Sequence[tuple[str, str]]) -> Page[Stored]:
         """The page of `rows`, each an id and a stored object, in the order of the scan."""

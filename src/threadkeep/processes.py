@@ -13,15 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 
 log = logging.getLogger(__name__)
 
 # A child that dies sooner than this did not get going; starting it again at once would only fail again.
 SETTLED_AFTER_S = 5.0
 PAUSE_S = 1.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Processes:
@@ -35,7 +37,7 @@ class Processes:
 
     def run(self) -> None:
         """Returns after a signal, when the last child has ended."""
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
+        for signal_number in SIGNALS:
             signal.signal(signal_number, self._stop)
         # Never written to: it closes when the parent dies, however it dies, and then the children stop.
         self._parent_lives, self._parents_end = os.pipe()
@@ -49,27 +51,34 @@ class Processes:
                 log.warning("process %d ended with status %d, starting another", process_id, ended)
                 if time.monotonic() - started_at < SETTLED_AFTER_S:
                     time.sleep(PAUSE_S)
-            # A signal may have come during the pause.
-            if not self._stopping:
-                self._start(number)
+            self._start(number)
 
     def _start(self, number: int) -> None:
+        """Starts a child, unless a signal has come."""
         # What is still buffered would be printed by both.
         sys.stdout.flush()
         sys.stderr.flush()
-        process_id = os.fork()
-        if process_id == 0:
-            os._exit(self._run_child(number))
-        self._started[process_id] = (number, time.monotonic())
+        # A signal that comes meanwhile waits until the child is known, so that it reaches it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            if self._stopping:
+                return
+            process_id = os.fork()
+            if process_id == 0:
+                os._exit(self._run_child(number))
+            self._started[process_id] = (number, time.monotonic())
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _run_child(self, number: int) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(self._parents_end)
         threading.Thread(target=self._stop_with_parent, daemon=True).start()
         try:
             self._work(number)
-        except StartupError as error:
+        except CommandError as error:
             sys.stderr.write(f"threadkeep: {error.message}\n{error.hint}\n")
             return 1
         except Exception:
@@ -84,4 +93,6 @@ class Processes:
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
         for process_id in self._started:
-            os.kill(process_id, signal.SIGTERM)
+            # One that has ended may not be taken out of the list yet.
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGTERM)

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from threadkeep import limits
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.ids import IdSource, random_text
 from threadkeep.limits import Limits
 from threadkeep.store import queries
@@ -66,16 +66,16 @@ def hash_of(key: str) -> str:
 
 
 async def create(store: Store, name: str, now: int) -> Project:
-    """Makes a project. Raises `StartupError` when the name is taken or empty."""
+    """Makes a project. Raises `CommandError` when the name is taken or empty."""
     if not name.strip():
-        raise StartupError("A project needs a name.")
+        raise CommandError("A project needs a name.")
     project = Project(IdSource()("proj"), name, now)
 
     def unit(tx: Transaction) -> int:
         return tx.run(sql.insert_project, project_id=project.project_id, name=name, created_at=now)
 
     if not await store.write(unit):
-        raise StartupError(f"There is a project {name!r} already.")
+        raise CommandError(f"There is a project {name!r} already.")
     return project
 
 
@@ -93,10 +93,10 @@ async def ensure_default(store: Store, now: int) -> Project:
 
 
 async def find(store: Store, name: str) -> Project:
-    """The project of that name or id. Raises `StartupError`."""
+    """The project of that name or id. Raises `CommandError`."""
     project = await store.read(lambda tx: _find(tx, name))
     if project is None:
-        raise StartupError(f"There is no project {name!r}.", f"Make it: threadkeep projects create {name}")
+        raise CommandError(f"There is no project {name!r}.", f"Make it: threadkeep projects create {name}")
     return project
 
 
@@ -149,7 +149,7 @@ async def revoke_key(store: Store, key_id: str, now: int) -> None:
 
 
 async def require_key(store: Store, key_id: str) -> None:
-    """Raises `StartupError` when there is no such key."""
+    """Raises `CommandError` when there is no such key."""
     if await store.one(sql.find_key, key_id=key_id) is None:
         raise _no_key(key_id)
 
@@ -165,13 +165,13 @@ async def set_limits(store: Store, subject: str, chosen: Limits) -> None:
 
 
 async def require_not_known(store: Store, secret: str) -> None:
-    """Raises `StartupError` when the one key of the settings is a key of the database already.
+    """Raises `CommandError` when the one key of the settings is a key of the database already.
 
     It would open the project `default` whatever project it was made for, and even when it is revoked.
     """
     row = await store.one(sql.find_key_by_hash, hash=hash_of(secret))
     if row:
-        raise StartupError(
+        raise CommandError(
             f"THREADKEEP_API_KEY holds the key {row[0]}, which the database knows already.",
             "Leave THREADKEEP_API_KEY out: keys made with `threadkeep keys create` work without it.",
         )
@@ -199,8 +199,8 @@ def redact(key: str) -> str:
     return f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) >= SHOWN_FROM_CHARACTERS else "*" * len(key)
 
 
-def _no_key(key_id: str) -> StartupError:
-    return StartupError(f"There is no key {key_id!r}.", "`threadkeep keys list` shows the ids.")
+def _no_key(key_id: str) -> CommandError:
+    return CommandError(f"There is no key {key_id!r}.", "`threadkeep keys list` shows the ids.")
 
 
 def _find(tx: Transaction, name: str) -> Project | None:

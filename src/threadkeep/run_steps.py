@@ -151,9 +151,8 @@ async def list_(ctx: Context, thread_id: str, run_id: str, params: RunStepListPa
             return int(row[0])
 
         window = Window.of(params, "step", 0, BIGINT_MAX, locate)
-        query = sql.list_steps_ascending if window.ascending else sql.list_steps_descending
-        bounds = {"low": window.low, "high": window.high, "limit": window.limit}
-        return window.page(tx.all(query, thread_id=thread_id, run_id=run_id, **bounds))
+        query = window.choose(sql.list_steps_ascending, sql.list_steps_descending)
+        return window.page(tx.all(query, thread_id=thread_id, run_id=run_id, **window.bounds))
 
     return await ctx.store.read(unit)
 

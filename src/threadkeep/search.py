@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -23,9 +22,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep import ids, invalid, messages, words
+from threadkeep import ids, invalid, messages, tasks, words
 from threadkeep.context import Context
-from threadkeep.logs import tried_again
 from threadkeep.message_parts import TextPart
 from threadkeep.messages import Message
 from threadkeep.pages import Limit, Page, Stored
@@ -34,7 +32,6 @@ from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
 from threadkeep.threads import Thread
 
 sql = queries.load("search")
-log = logging.getLogger(__name__)
 
 TERMS_MAX = 16
 PREFIX_CHARACTERS_MIN = 2
@@ -199,10 +196,7 @@ class Indexer:
 
     async def run(self) -> None:
         """Goes on until it is cancelled."""
-        while True:
-            with tried_again(log, "bring the search index up to date"):
-                await self._catch_up()
-            await asyncio.sleep(LOOK_EVERY_S)
+        await tasks.for_ever("bring the search index up to date", LOOK_EVERY_S, self._catch_up)
 
     async def catch_up(self) -> None:
         """Does all that there is to do, without rest."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from threadkeep import logs
 from threadkeep.app import Threadkeep
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.http.connection import Connection, Hub
 from threadkeep.processes import Processes
 from threadkeep.settings import Settings
@@ -35,10 +35,10 @@ INT_MAX = 2**31 - 1
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serves until told to stop. Raises `StartupError`."""
+    """Serves until told to stop. Raises `CommandError`."""
     logs.configure(as_json=settings.log_json)
     if settings.processes > 1 and not is_shared(settings):
-        raise StartupError(
+        raise CommandError(
             "An embedded database is served by one process.", "Use PostgreSQL for several, or leave out --processes."
         )
     _allow_open_files(settings.connections_max + OTHER_FILES)
@@ -115,10 +115,10 @@ async def _metrics_served(app: Threadkeep, number: int = 0) -> AsyncIterator[Non
 
 
 def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Carries out the runs that other processes take in, until told to stop. Raises `StartupError`."""
+    """Carries out the runs that other processes take in, until told to stop. Raises `CommandError`."""
     logs.configure(as_json=settings.log_json)
     if not is_shared(settings):
-        raise StartupError(
+        raise CommandError(
             "An embedded database is served by one process, which carries out its runs itself.",
             "Use PostgreSQL for workers of their own, or run `threadkeep serve` alone.",
         )
@@ -149,7 +149,7 @@ async def _try_out(settings: Settings) -> None:
 def _require_key(app: Threadkeep) -> None:
     settings = app.settings
     if not settings.is_loopback and not app.authenticator.has_keys:
-        raise StartupError(
+        raise CommandError(
             f"Refusing to listen on {settings.host} without an API key: anyone could read and delete every thread.",
             f"Make a key first: threadkeep keys create{_database_flag(settings)}",
         )
@@ -177,11 +177,11 @@ def _collect_garbage_less_often() -> None:
 
 
 def _database_flag(settings: Settings) -> str:
-    return "" if settings.database == Settings().database else f" --database {settings.database}"
+    return "" if settings.database == Settings().database else f" --database {settings.database_shown}"
 
 
 def bind(settings: Settings) -> socket.socket:
-    """The listening socket. Raises `StartupError` when the address is taken or not ours."""
+    """The listening socket. Raises `CommandError` when the address is taken or not ours."""
     if settings.uds:
         return _bind_unix(Path(settings.uds))
     try:
@@ -194,12 +194,12 @@ def bind(settings: Settings) -> socket.socket:
         listener.bind(address)
         listener.listen(BACKLOG)
     except socket.gaierror:
-        raise StartupError(
+        raise CommandError(
             f"There is no address {settings.host!r} to listen on.", "Choose another with --host."
         ) from None
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
-        raise StartupError(
+        raise CommandError(
             f"Cannot listen on {settings.host} port {settings.port}: {os.strerror(error.errno or 0)}.",
             "Choose another with --port, or THREADKEEP_PORT." if in_use else "Choose another with --host.",
         ) from None
@@ -225,7 +225,7 @@ def _bind_unix(path: Path) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise StartupError(f"Cannot listen on {path}: {why}.", "Choose another with --uds.") from None
+        raise CommandError(f"Cannot listen on {path}: {why}.", "Choose another with --uds.") from None
     return listener
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threadkeep import upstream_settings
-from threadkeep.errors import StartupError
+from threadkeep import database_urls, upstream_settings
+from threadkeep.errors import CommandError
 from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
@@ -41,7 +41,6 @@ PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
-_PASSWORD = re.compile(r"(://[^/@]*:)[^/@]*@")
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
@@ -91,7 +90,10 @@ class Settings:
     )
     tracing_content: bool = _setting(False, "Put what was said to models, and by them, into traces.")
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
-    bodies_bytes_max: int = _setting(256 * 1024 * 1024, "Largest sum of the request bodies in memory at one moment.")
+    bodies_bytes_max: int = _setting(
+        256 * 1024 * 1024,
+        "Largest sum of the request bodies over 64 KiB that are read or worked on at one moment, without imports.",
+    )
     head_bytes_max: int = _setting(64 * 1024, "Largest request head (request line and headers).")
     head_timeout_s: float = _setting(10.0, "Seconds a client has to send a request's head.")
     body_timeout_s: float = _setting(60.0, "Seconds a client has to send a request's body.")
@@ -195,7 +197,7 @@ class Settings:
     @property
     def database_shown(self) -> str:
         """The database without its password, for banners and messages."""
-        return _PASSWORD.sub(r"\1***@", self.database)
+        return database_urls.shown(self.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ class Described:
             if self.type in (int, float):
                 return self._in_range(self.type(text), source)
         except (KeyError, ValueError, OverflowError):
-            raise StartupError(
+            raise CommandError(
                 f"{source}: {text!r} is not {self.kind}.", f"Give {self.kind}, such as {self.spelled_default}."
             ) from None
         if self.type is str:
@@ -240,14 +242,14 @@ class Described:
         if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
-            raise StartupError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
+            raise CommandError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
         return self._in_range(value, source) if self.type in (int, float) else value
 
     def _in_range(self, number: float, source: str) -> float:
         maximum = PORT_MAX if self.name in ("port", "metrics_port") else math.inf
         positive = number > 0 or (number == 0 and self.name in ZERO_MEANS_SOMETHING)
         if not (positive and number <= maximum and number != math.inf):
-            raise StartupError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
+            raise CommandError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
         return number
 
     @property
@@ -283,7 +285,7 @@ def table() -> Iterator[Described]:
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "") -> tuple[Settings, dict[str, str]]:
-    """The settings and, for each name, where its value came from. Raises `StartupError`."""
+    """The settings and, for each name, where its value came from. Raises `CommandError`."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     path = config or environ.get(ENV_PREFIX + "CONFIG", "")
@@ -345,20 +347,20 @@ def _check_upstream(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.upstream_url:
         upstream_settings.check(settings.model_servers[-1], sources["upstream_url"])
         if _is_here(settings.upstream_url, settings):
-            raise StartupError(
+            raise CommandError(
                 f"{sources['upstream_url']}: {settings.upstream_url} is this server itself.",
                 "Name the server that has the models.",
             )
         return
     for name in ("upstream_key", "upstream_model"):
         if getattr(settings, name):
-            raise StartupError(f"{sources[name]}: there is no model server for it.", "Name one with --upstream-url.")
+            raise CommandError(f"{sources[name]}: there is no model server for it.", "Name one with --upstream-url.")
 
 
 def _not_blank(secret: str, source: str) -> str:
     if not secret.strip():
         # An empty key would open the server to everyone who thinks it is closed.
-        raise StartupError(f"{source} is empty.", "Leave it out, or put a key there.")
+        raise CommandError(f"{source} is empty.", "Leave it out, or put a key there.")
     return secret.strip()
 
 
@@ -369,24 +371,24 @@ def _refuse_slips(environ: Mapping[str, str]) -> None:
         if name == variable or name in known:
             continue
         if name == "UPSTREAMS":
-            raise StartupError(
+            raise CommandError(
                 f"{variable}: model servers stand in the file.", "For a single one: THREADKEEP_UPSTREAM_URL."
             )
         if near := difflib.get_close_matches(name, known, n=1, cutoff=SLIP):
-            raise StartupError(f"There is no setting {variable}.", f"Did you mean {ENV_PREFIX}{near[0]}?")
+            raise CommandError(f"There is no setting {variable}.", f"Did you mean {ENV_PREFIX}{near[0]}?")
 
 
 def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
     for origin in settings.cors_origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise StartupError(
+            raise CommandError(
                 f"{sources['cors_origins']}: {origin!r} is not an origin.", "Give one such as https://app.example.com."
             )
     for address in settings.forwarded_allow_ips:
         try:
             _ = address == "*" or ipaddress.ip_network(address)
         except ValueError:
-            raise StartupError(
+            raise CommandError(
                 f"{sources['forwarded_allow_ips']}: {address!r} is not an address.", "Give one such as 127.0.0.1."
             ) from None
 
@@ -395,21 +397,21 @@ def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise StartupError(f"{path} is not UTF-8 text.") from None
+        raise CommandError(f"{path} is not UTF-8 text.") from None
     except OSError as error:
-        raise StartupError(f"Cannot read {path}: {os.strerror(error.errno or 0)}.") from None
+        raise CommandError(f"Cannot read {path}: {os.strerror(error.errno or 0)}.") from None
 
 
 def _read_file(path: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(_read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise StartupError(f"{path} is not valid TOML: {error}.") from None
+        raise CommandError(f"{path} is not valid TOML: {error}.") from None
     known = [setting.name for setting in table()]
     for key in content:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise StartupError(
+            raise CommandError(
                 f"{path}: there is no setting {key!r}.",
                 f"Did you mean {near[0]!r}?" if near else "`threadkeep settings` lists them all.",
             )

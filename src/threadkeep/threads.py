@@ -198,19 +198,12 @@ async def list_(ctx: Context, params: ThreadListParams) -> Page[Stored]:
             return int(row[0]), thread_id
 
         window = Window.of(params, "thread", (-1, ""), (BIGINT_MAX, ""), locate)
-        bounds = {
-            "project_id": ctx.project_id,
-            "low_at": window.low[0],
-            "low_id": window.low[1],
-            "high_at": window.high[0],
-            "high_id": window.high[1],
-            "limit": window.limit,
-        }
+        bounds = {"project_id": ctx.project_id, **window.bounds}
         if not params.metadata:
-            query = sql.list_threads_ascending if window.ascending else sql.list_threads_descending
+            query = window.choose(sql.list_threads_ascending, sql.list_threads_descending)
             return window.page(tx.all(query, **bounds))
         (key, value), *others = _rarest_first(tx, ctx.project_id, params.metadata)
-        query = sql.list_threads_by_metadata_ascending if window.ascending else sql.list_threads_by_metadata_descending
+        query = window.choose(sql.list_threads_by_metadata_ascending, sql.list_threads_by_metadata_descending)
         return window.page(tx.all(query, key=key, value=value, others=encode(others).decode(), **bounds))
 
     return await ctx.store.read(unit)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from threadkeep import __version__
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.upstream import ChatRequest, Finished, Part, Route, TextDelta, ToolCallDelta, UpstreamError, Usage
 
@@ -51,14 +51,14 @@ class Tracing:
         self._own: TracerProvider | None = None
 
     def open(self) -> None:
-        """Gets ready. Raises `StartupError` when OpenTelemetry is not installed."""
+        """Gets ready. Raises `CommandError` when OpenTelemetry is not installed."""
         if not self._wanted:
             return
         try:
             from opentelemetry import trace  # noqa: PLC0415 - an optional extra
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         except ModuleNotFoundError:
-            raise StartupError(
+            raise CommandError(
                 "OpenTelemetry is not installed.", "Install it: pip install 'threadkeep[otel]'; or leave out --tracing."
             ) from None
         provider = trace.get_tracer_provider()

@@ -13,7 +13,7 @@ from typing import BinaryIO, Self, TypeAlias
 
 from threadkeep import exports
 from threadkeep.context import Context
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.imports import Importer, Report
 from threadkeep.store.interface import Store
 
@@ -43,7 +43,7 @@ async def write(store: Store, project_id: str, file: str) -> Counts:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StartupError(f"Cannot write {file}: {error.strerror}.") from None
+        raise CommandError(f"Cannot write {file}: {error.strerror}.") from None
     return counts
 
 
@@ -66,7 +66,7 @@ async def _take(importer: Importer, path: Path | None, name: str, progress: _Pro
         with path.open("rb") if path else os.fdopen(os.dup(sys.stdin.fileno()), "rb") as source:
             await importer.take(_pieces(source, progress, importer.report), name)
     except OSError as error:
-        raise StartupError(f"Cannot read {path or 'standard input'}: {error.strerror}.") from None
+        raise CommandError(f"Cannot read {path or 'standard input'}: {error.strerror}.") from None
 
 
 def spell(counts: dict[str, int]) -> str:
@@ -97,7 +97,7 @@ def _opened_new(path: Path | None) -> Iterator[BinaryIO]:
         return
     partial = path.with_name(path.name + ".partial")
     if path.exists():
-        raise StartupError(f"{path} exists already.", "Give a new name.")
+        raise CommandError(f"{path} exists already.", "Give a new name.")
     try:
         # What was said is nobody else's business.
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
@@ -116,12 +116,12 @@ def _sources(file: str) -> Iterator[Path | None]:
         found = [path / "assistants.json", *sorted((path / "threads").glob("*.json"))]
         existing = [one for one in found if one.is_file()]
         if not existing:
-            raise StartupError(f"{path} has neither assistants.json nor threads/*.json.", "Name the file itself.")
+            raise CommandError(f"{path} has neither assistants.json nor threads/*.json.", "Name the file itself.")
         yield from existing
     elif path.is_file():
         yield path
     else:
-        raise StartupError(f"There is no file at {path}.")
+        raise CommandError(f"There is no file at {path}.")
 
 
 async def _pieces(source: BinaryIO, progress: _Progress, report: Report) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 
 # Of a model nobody described. Small enough for most that are served at home; a wrong guess costs old messages or a
 # refusal of the model server, never a broken run.
@@ -69,14 +69,14 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def read_table(content: Any, source: str, environ: Mapping[str, str]) -> tuple[UpstreamSettings, ...]:
-    """The servers that a TOML file names, with their keys. Raises `StartupError`."""
+    """The servers that a TOML file names, with their keys. Raises `CommandError`."""
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise StartupError(f"{source}: upstreams must be tables.", "Begin each with a line [[upstreams]].")
+        raise CommandError(f"{source}: upstreams must be tables.", "Begin each with a line [[upstreams]].")
     found = tuple(_read_row(row, f"{source}: upstreams[{number}]", environ) for number, row in enumerate(content))
     names = [upstream.name for upstream in found]
     for name in names:
         if names.count(name) > 1:
-            raise StartupError(f"{source}: there are two upstreams named {name!r}.", "Give each a name of its own.")
+            raise CommandError(f"{source}: there are two upstreams named {name!r}.", "Give each a name of its own.")
     return found
 
 
@@ -86,11 +86,11 @@ def _read_row(row: dict[str, Any], source: str, environ: Mapping[str, str]) -> U
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-            raise StartupError(f"{source}: there is no {key!r} in an upstream.", hint)
+            raise CommandError(f"{source}: there is no {key!r} in an upstream.", hint)
     try:
         upstream = msgspec.convert(row, UpstreamSettings)
     except msgspec.ValidationError as error:
-        raise StartupError(f"{source}: {error}.") from None
+        raise CommandError(f"{source}: {error}.") from None
     upstream = msgspec.structs.replace(upstream, key=_key_of(upstream, source, environ), key_env="", key_file="")
     check(upstream, source)
     return upstream
@@ -99,17 +99,17 @@ def _read_row(row: dict[str, Any], source: str, environ: Mapping[str, str]) -> U
 def _key_of(upstream: UpstreamSettings, source: str, environ: Mapping[str, str]) -> str:
     given = [name for name in ("key", "key_env", "key_file") if getattr(upstream, name)]
     if len(given) > 1:
-        raise StartupError(f"{source}: {given[0]} and {given[1]} are both given.", "Leave one of them out.")
+        raise CommandError(f"{source}: {given[0]} and {given[1]} are both given.", "Leave one of them out.")
     if upstream.key_env:
         if not environ.get(upstream.key_env, "").strip():
-            raise StartupError(f"{source}: the variable {upstream.key_env} is not set.", "It is to hold the key.")
+            raise CommandError(f"{source}: the variable {upstream.key_env} is not set.", "It is to hold the key.")
         return environ[upstream.key_env].strip()
     if upstream.key_file:
         try:
             return Path(upstream.key_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise StartupError(f"{source}: cannot read {upstream.key_file}: {why}.") from None
+            raise CommandError(f"{source}: cannot read {upstream.key_file}: {why}.") from None
     return upstream.key.strip()
 
 
@@ -121,10 +121,10 @@ def check(upstream: UpstreamSettings, source: str) -> None:
     except ValueError:
         is_url = False
     if not is_url:
-        raise StartupError(f"{source}: {upstream.url!r} is not a URL.", "Give one such as http://127.0.0.1:11434/v1.")
+        raise CommandError(f"{source}: {upstream.url!r} is not a URL.", "Give one such as http://127.0.0.1:11434/v1.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise StartupError(
+        raise CommandError(
             f"{source}: the URL of a model server ends with its path and names no user.", "Give the key as the key."
         )
     if not (upstream.key.isascii() and upstream.key.isprintable()):
-        raise StartupError(f"{source}: the key has characters that no header can hold.", "Check where it was copied.")
+        raise CommandError(f"{source}: the key has characters that no header can hold.", "Check where it was copied.")

@@ -24,8 +24,8 @@ from msgspec import Struct
 from threadkeep.addresses import is_public
 from threadkeep.context import Context
 from threadkeep.errors import APIError
-from threadkeep.logs import tried_again
 from threadkeep.store.interface import Transaction
+from threadkeep.tasks import for_ever
 from threadkeep.webhooks import SECRET_PREFIX, sql
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ class Deliverer:
             await self._http.close()
 
     async def _look(self) -> None:
-        while True:
-            with tried_again(log, "look for webhooks"):
-                await self._begin_due()
-                await self._forget()
-            await asyncio.sleep(LOOK_EVERY_S)
+        async def step() -> None:
+            await self._begin_due()
+            await self._forget()
+
+        await for_ever("look for webhooks", LOOK_EVERY_S, step)
 
     async def _begin_due(self) -> None:
         now_ms = self._ctx.now_ms()

@@ -19,11 +19,11 @@ from threadkeep.context import Context
 from threadkeep.errors import APIError
 from threadkeep.events import Entry
 from threadkeep.execution import Execution
-from threadkeep.logs import tried_again
 from threadkeep.run_rows import FenceLostError, HeldRun
 from threadkeep.run_steps import LastError
 from threadkeep.store import queries
 from threadkeep.store.interface import Transaction
+from threadkeep.tasks import Trouble
 
 log = logging.getLogger(__name__)
 sql = queries.load("worker")
@@ -193,10 +193,11 @@ class Worker:
             log.info("%d runs that the database had not taken anything for can go on", len(stranded))
 
     async def _look_for_work(self) -> None:
+        trouble = Trouble("look for runs")
         pause_s = LOOK_EVERY_SHARED_S if self._is_shared else LOOK_EVERY_S
         while not self._is_stopping:
             more = False
-            with tried_again(log, "look for runs"):
+            with trouble:
                 await self._give_back()
                 more = await self._attend_to_due() or await self._forget_events()
             if not more:
@@ -283,11 +284,12 @@ class Worker:
         return bool(over)
 
     async def _confirm_leases(self) -> None:
+        trouble = Trouble("confirm the leases of runs")
         while True:
             await asyncio.sleep(self._ctx.settings.run_lease_s / CONFIRMED_PER_LEASE)
             if not self._running:
                 continue
-            with tried_again(log, "confirm the leases of runs"):
+            with trouble:
                 await self._confirm(list(self._running))
 
     async def _confirm(self, keys: list[Key]) -> None:

@@ -17,12 +17,14 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # From the bottom up. A module imports from its own layer and from those below; what is not named here is a noun.
 GROUND, STORE, NOUNS, HTTP, TOP = range(5)
 LAYER_OF = {
+    "database_urls": GROUND,
     "errors": GROUND,
     "invalid": GROUND,
     "settings": GROUND,
     "upstream_settings": GROUND,
     "logs": GROUND,
     "metrics": GROUND,
+    "tasks": GROUND,
     "store": STORE,
     "http": HTTP,
     "app": TOP,

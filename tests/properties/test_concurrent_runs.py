@@ -181,7 +181,7 @@ def test_short_runs_and_abandoned_streams_leave_nothing_behind(api, server, even
 
     async def at_work():
         worker = server.app.worker
-        return worker.running, server.app.events.followed, worker._free_slots - Settings().runs_max
+        return worker.running, server.app.events.followers, worker._free_slots - Settings().runs_max
 
     sizes = []
     with ThreadPoolExecutor(16) as pool:

@@ -213,7 +213,7 @@ def test_a_newer_database_is_declined_and_left_alone(on_store):
         await store.write(
             lambda tx: tx.run(migrate.sql.insert_migration, version=newer, name="future", compatible_from=newer)
         )
-        with pytest.raises(migrate.StartupError, match="made by a newer Threadkeep") as caught:
+        with pytest.raises(migrate.CommandError, match="made by a newer Threadkeep") as caught:
             await store.read(migrate.version)
         assert "nothing was changed" in caught.value.hint
 

@@ -19,7 +19,7 @@ import pytest
 
 from threadkeep import projects, testing, threads
 from threadkeep.context import outside_a_server
-from threadkeep.errors import NotFoundError, StartupError, StorageUnavailableError
+from threadkeep.errors import CommandError, NotFoundError, OutcomeUnknownError, OverloadedError, StorageUnavailableError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
 from threadkeep.store import postgres as postgres_store
@@ -124,7 +124,7 @@ def test_views_of_extensions_do_not_make_a_database_that_of_others(url):
 
 def test_a_database_with_other_tables_is_refused_and_left_alone(url):
     run_sql(url, "create table of_others (n int)")
-    with pytest.raises(StartupError, match="holds other tables"):
+    with pytest.raises(CommandError, match="holds other tables"):
         with_stores(url, None)
     run_sql(url, "drop table of_others")
     assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
@@ -166,6 +166,29 @@ def test_a_lost_connection_is_replaced_and_the_unit_run_again(url):
         return await store.read(lambda tx: len(tx.all(sql.list_projects)))
 
     assert with_stores(url, work, count=2) == 40
+
+
+def test_the_log_is_told_once_that_the_database_is_away_and_once_that_it_is_back(url, caplog):
+    away = True
+
+    def unit(_tx):
+        if away:
+            raise ConnectionResetError("hung up")
+
+    async def work(store):
+        nonlocal away
+        for _ in range(2):
+            with pytest.raises(StorageUnavailableError):
+                await store.read(unit)
+        away = False
+        await store.read(unit)
+        await store.read(unit)
+
+    caplog.set_level("INFO")
+    with_stores(url, work)
+    gone, back = [record.getMessage() for record in caplog.records]
+    assert gone == "storage: PostgreSQL is away, until it is back the answer is 503: ConnectionResetError: hung up"
+    assert back.startswith("storage: PostgreSQL is back after ")
 
 
 def test_a_unit_that_never_succeeds_ends_in_a_503(url):
@@ -244,8 +267,83 @@ def test_a_process_that_freezes_in_a_transaction_holds_nobody_up_and_goes_on_whe
 
 
 def test_a_statement_that_takes_too_long_ends_in_a_503(hurried):
-    sleep = Query("sleep", "", "select pg_sleep(60)")
-    assert asyncio.run(refusal_of(hurried, lambda tx: tx.one(sleep))) == (503, "storage_unavailable")
+    assert asyncio.run(refusal_of(hurried, lambda tx: tx.one(SLEEP))) == (503, "storage_unavailable")
+
+
+SLEEP = Query("sleep", "", "select pg_sleep(60)")
+
+
+def test_a_read_that_is_not_answered_in_time_is_not_asked_again(url, monkeypatch, caplog):
+    async def work(store):
+        with pytest.raises(StorageUnavailableError):
+            await store.one(SLEEP)
+
+    monkeypatch.setattr(postgres_store, "ANSWER_TIMEOUT_S", 0.1)
+    with_stores(url, work)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_a_write_that_is_not_answered_in_time_may_have_happened(url, monkeypatch, is_patient):
+    change = Query("slowly", "", "update projects set created_at = 2 where pg_sleep(60) is not null")
+
+    async def work(store):
+        await store.write(add(1))
+        with pytest.raises(OutcomeUnknownError):
+            await store.run_all([(change, {})], is_patient=is_patient)
+
+    monkeypatch.setattr(postgres_store, "ANSWER_TIMEOUT_S", 0.1)
+    with_stores(url, work)
+
+
+@contextmanager
+def held(store):
+    """Keeps the only connection of a store."""
+    wakes = asyncio.Event()
+    holding = asyncio.create_task(store.write(lambda _tx: postgres_store._wait(wakes.wait())))
+    try:
+        yield holding
+    finally:
+        wakes.set()
+
+
+async def with_one_connection(url, work):
+    store = create_store(Settings(database=url, postgres_connections_max=1))
+    await store.open()
+    await store.migrate()
+    try:
+        with held(store) as holding:
+            await work(store)
+        await holding
+    finally:
+        await store.close()
+
+
+def test_a_read_that_gets_no_connection_waits_for_one_once(url, monkeypatch, caplog):
+    async def work(store):
+        await asyncio.sleep(0)
+        with pytest.raises(StorageUnavailableError):
+            await store.read(migrate.version)
+
+    monkeypatch.setattr(postgres_store, "CONNECT_TIMEOUT_S", 0.5)
+    asyncio.run(with_one_connection(url, work))
+    assert len(caplog.records) == 1
+
+
+def test_only_so_many_reads_wait(url, monkeypatch):
+    reading = []
+
+    async def work(store):
+        reading.extend(asyncio.create_task(store.read(migrate.version)) for _ in range(4))
+        with pytest.raises(OverloadedError):
+            await reading[-1]
+
+    async def main():
+        await with_one_connection(url, work)
+        return await asyncio.gather(*reading[:3])
+
+    monkeypatch.setattr(postgres_store, "READS_MAX", 3)
+    assert asyncio.run(main()) == [migrate.LATEST] * 3
 
 
 def test_an_error_of_the_unit_is_not_tried_again(url):
@@ -288,14 +386,14 @@ def test_a_thread_under_the_id_of_one_that_another_process_just_removed_is_left_
 
 
 def test_a_database_that_is_not_there_is_said_plainly():
-    with pytest.raises(StartupError, match="Cannot use the PostgreSQL database") as caught:
+    with pytest.raises(CommandError, match="Cannot use the PostgreSQL database") as caught:
         with_stores("postgresql://nobody@127.0.0.1:1/nothing", None)
     assert caught.value.hint == "Check --database."
 
 
 def test_a_database_that_does_not_answer_is_said_plainly(monkeypatch):
     monkeypatch.setattr(postgres_store, "CONNECT_TIMEOUT_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StartupError, match="does not answer"):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(CommandError, match="does not answer"):
         with_stores(f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing", None)
 
 
@@ -469,7 +567,7 @@ class TestARoleThatCanDoLess:
     def test_it_is_told_plainly_that_it_cannot_migrate(self, urls):
         with_stores(urls[1], lambda store: store.read(migrate.version))
         run_sql(urls[0], f"delete from migrations where version = {migrate.LATEST}")
-        with pytest.raises(StartupError, match="This role may not make or change the tables: ") as caught:
+        with pytest.raises(CommandError, match="This role may not make or change the tables: ") as caught:
             with_stores(urls[1], None)
         assert caught.value.hint.startswith("Run `threadkeep migrate` as their owner")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
 import apsw
 import pytest
 
-from threadkeep.errors import StartupError, StorageUnavailableError
+from threadkeep.errors import CommandError, OverloadedError, StorageUnavailableError
 from threadkeep.settings import Settings
-from threadkeep.store import backups, create_store, migrate, queries
+from threadkeep.store import backups, create_store, files, migrate, queries, sqlite_reader
 from threadkeep.store.checkpoints import PAGES_BEFORE_CHECKPOINT
 from threadkeep.store.queries import Query
 
@@ -62,7 +63,7 @@ def test_all_migrations_give_the_schema_that_is_written_down(path):
 
 def test_one_database_is_served_once(path):
     async def work(_store):
-        with pytest.raises(StartupError, match=f"already being served by process {os.getpid()}"):
+        with pytest.raises(CommandError, match=f"already being served by process {os.getpid()}"):
             await create_store(Settings(database=f"sqlite:///{path}"), serving=True).open()
 
     with_store(path, work)
@@ -157,6 +158,74 @@ def test_a_long_read_leaves_the_event_loop_and_still_answers(path):
     assert with_store(path, work) == (2_000_000,)
 
 
+FOR_EVER = Query("count", "with recursive n(i) as (select 1 union all select i + 1 from n) select max(i) from n", "")
+
+
+def test_only_so_many_long_reads_wait_and_all_end_when_the_store_closes(path, monkeypatch):
+    reading = []
+
+    async def work(store):
+        reading.extend(asyncio.create_task(store.read_aside(lambda tx: tx.one(FOR_EVER))) for _ in range(5))
+        with pytest.raises(OverloadedError):
+            await reading[-1]
+
+    async def main():
+        store = create_store(Settings(database=f"sqlite:///{path}"))
+        await store.open()
+        await work(store)
+        await store.close()
+        return await asyncio.gather(*reading[:4], return_exceptions=True)
+
+    monkeypatch.setattr(sqlite_reader, "LONG_READS_MAX", 4)
+    assert [str(error) for error in asyncio.run(main())] == ["The server is stopping."] * 4
+
+
+def test_trouble_after_a_commit_does_not_end_the_writer(path, monkeypatch):
+    def add(number):
+        return lambda tx: tx.run(sql.insert_project, project_id=f"{number}", name=f"{number}", created_at=1)
+
+    def fail(_pages):
+        raise apsw.IOError
+
+    async def work(store):
+        with monkeypatch.context() as broken:
+            broken.setattr(store._checkpointer, "committed", fail)
+            await store.write(add(1))
+        await store.write(add(2))
+        return await store.read(lambda tx: [row[0] for row in tx.all(sql.list_projects)])
+
+    assert with_store(path, work) == ["1", "2"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "link", "rename"])
+def test_a_copy_that_the_disk_refuses_is_said_plainly_and_leaves_nothing(path, tmp_path, monkeypatch, step):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with_store(path, nothing)
+    backup = tmp_path / "backup.db"
+    backups.copy(path, backup)
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(CommandError, match="No space left on device"):
+        backups.restore(backup, path)
+    monkeypatch.undo()
+    left = {entry.name for entry in path.parent.iterdir()}
+    assert left <= {"test.db", "test.db-wal", "test.db-shm", "test.db.lock"}
+    assert with_store(path, lambda store: store.read(migrate.version)) == migrate.LATEST
+
+
+@pytest.mark.parametrize("content", ["0", "-1", "99999999999999999999", "4194305", "", "me"])
+def test_a_lock_file_without_the_number_of_a_process_tells_of_none(path, content):
+    path.parent.mkdir()
+    path.with_name("test.db.lock").write_text(content)
+    assert files.serving_process(path) is None
+
+
+def test_a_lock_file_that_cannot_be_read_tells_of_no_process(path):
+    path.with_name("test.db.lock").mkdir(parents=True)
+    assert files.serving_process(path) is None
+
+
 def test_a_full_database_refuses_the_large_unit_keeps_the_small_and_recovers(path):
     def add(number, size):
         return lambda tx: tx.run(
@@ -210,7 +279,7 @@ def test_a_backup_taken_while_writing_is_whole_and_private(path, tmp_path):
 def test_a_file_that_is_no_database_is_refused(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(StartupError, match="is not a SQLite database"):
+    with pytest.raises(CommandError, match="is not a SQLite database"):
         with_store(path, nothing)
     assert path.read_bytes() == content
 
@@ -218,13 +287,13 @@ def test_a_file_that_is_no_database_is_refused(path, content):
 def test_the_database_of_another_program_is_refused(path):
     path.parent.mkdir()
     apsw.Connection(str(path)).execute("create table theirs (x)")
-    with pytest.raises(StartupError, match="not a Threadkeep database"):
+    with pytest.raises(CommandError, match="not a Threadkeep database"):
         with_store(path, nothing)
 
 
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:///", "threads.db", ""])
 def test_an_unusable_database_url_is_refused_with_what_would_work(url):
-    with pytest.raises(StartupError) as caught:
+    with pytest.raises(CommandError) as caught:
         create_store(Settings(database=url))
     assert "sqlite:////absolute.db" in caught.value.hint
 

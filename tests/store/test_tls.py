@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate
 
@@ -87,15 +87,15 @@ def test_verify_full_takes_the_certificate_of_its_authority(url):
 
 
 def test_verify_full_refuses_the_certificate_of_another_authority(url):
-    with pytest.raises(StartupError, match=r"Cannot use the PostgreSQL database: .*unable to get local issuer"):
+    with pytest.raises(CommandError, match=r"Cannot use the PostgreSQL database: .*unable to get local issuer"):
         version_over(url, verified_by("stranger.pem"))
 
 
 def test_verify_full_refuses_a_certificate_of_another_name(url):
-    with pytest.raises(StartupError, match=r"certificate is not valid for '127\.0\.0\.1'"):
+    with pytest.raises(CommandError, match=r"certificate is not valid for '127\.0\.0\.1'"):
         version_over(url, verified_by("authority.pem"), host="127.0.0.1")
 
 
 def test_require_refuses_a_server_without_tls(url):
-    with pytest.raises(StartupError, match=r"Cannot use the PostgreSQL database: .* rejected SSL upgrade"):
+    with pytest.raises(CommandError, match=r"Cannot use the PostgreSQL database: .* rejected SSL upgrade"):
         version_over(url, "sslmode=require", speaks_tls=False)

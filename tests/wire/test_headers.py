@@ -146,10 +146,13 @@ class TestCors:
             for answer in (http.get("/threads", headers=bearer(key)), http.get("/threads"), http.get("/nowhere")):
                 assert answer.headers["access-control-allow-origin"] == "https://app.example"
                 assert "x-request-id" in answer.headers["access-control-expose-headers"]
+                assert "x-ratelimit-remaining-tokens" in answer.headers["access-control-expose-headers"]
             page = http.options(f"{server.url}/openapi.json", headers={"Access-Control-Request-Headers": "x"})
             assert (page.status_code, page.headers["access-control-allow-headers"]) == (204, "x")
             stranger = http.get("/threads", headers=bearer(key) | {"Origin": "https://other.example"})
             assert "access-control-allow-origin" not in stranger.headers
+            assert "origin" in stranger.headers["vary"]
+        assert "origin" in httpx2.get(f"{server.base_url}/threads").headers["vary"]
 
 
 class TestOpenServer:
@@ -174,7 +177,7 @@ class TestOpenServer:
     def test_another_name_for_this_machine_is_refused(self, open_server, host):
         assert httpx2.get(f"{open_server.base_url}/threads", headers={"Host": host}).status_code in (400, 403)
 
-    @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+    @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via"])
     def test_a_request_through_a_proxy_is_refused(self, open_server, header):
         answer = httpx2.get(f"{open_server.base_url}/threads", headers={header: "203.0.113.7"})
         assert answer.status_code == 403

@@ -200,3 +200,13 @@ def test_the_reference_page_shows_every_operation_and_needs_nothing_from_elsewhe
     assert "<script" not in page.text
     assert not re.search(r"(src|href)='?(https?:)?//", page.text)
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_examples_of_the_reference_page_name_the_server_as_it_was_asked(server):
+    by_name = server.url.replace("127.0.0.1", "localhost")
+    for url in (server.url, by_name):
+        page = httpx2.get(f"{url}/docs").text
+        assert f"{url}/v1/threads" in page
+        assert ".invalid" not in page

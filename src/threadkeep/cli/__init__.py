@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from threadkeep import __version__
 from threadkeep.cli import data, projects, reports, serving
-from threadkeep.errors import APIError, StartupError
+from threadkeep.errors import APIError, CommandError
 from threadkeep.settings import load
 
 # In the order in which help lists them.
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader of a pipe has seen enough. Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except StartupError as error:
+    except CommandError as error:
         print(f"threadkeep: {error.message}", file=sys.stderr)
         if error.hint:
             print(error.hint, file=sys.stderr)

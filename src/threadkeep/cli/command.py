@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from threadkeep import context, projects, threads
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings, table
 from threadkeep.store import create_store, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store
@@ -52,7 +52,7 @@ def with_store(
 ) -> T:
     """Runs `work` on the open store, beside a server that may be using it too; a new database gets its schema."""
     if must_exist and not is_shared(settings) and not sqlite_path(settings.database).exists():
-        raise StartupError(
+        raise CommandError(
             f"There is no database at {sqlite_path(settings.database)}.",
             "Name the right one with --database, or go to the folder where the server runs.",
         )
@@ -96,11 +96,11 @@ def print_rows(arguments: argparse.Namespace, rows: list[Any], line: Callable[[A
 
 
 def seconds(text: str) -> int:
-    """A time such as `90d`. Raises `StartupError`."""
+    """A time such as `90d`. Raises `CommandError`."""
     match = re.fullmatch(r"([1-9][0-9]{0,9})([smhdw])", text)
     found = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]] if match else 0
     if not 0 < found <= threads.EXPIRES_AFTER_S_MAX:
-        raise StartupError(f"{text!r} is not a time.", "Give one such as 90d, 12h or 30m.")
+        raise CommandError(f"{text!r} is not a time.", "Give one such as 90d, 12h or 30m.")
     return found
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from threadkeep import context, imports, projects, retention, search, threads, transfers
 from threadkeep.cli.command import add_anchor, add_command, now, seconds, with_store
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.store import backups, is_shared, migrate, sqlite_path
 from threadkeep.store.interface import Store, Transaction
@@ -87,7 +87,7 @@ def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str
 
 def _refuse_shared(settings: Settings, instead: str) -> None:
     if is_shared(settings):
-        raise StartupError("PostgreSQL has commands of its own for this.", f"Use {instead}.")
+        raise CommandError("PostgreSQL has commands of its own for this.", f"Use {instead}.")
 
 
 def _export(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from threadkeep import limits, projects, webhooks
 from threadkeep.cli.command import add_anchor, add_command, day, in_project, now, print_rows, seconds, with_store
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.limits import Limits
 from threadkeep.pages import ListParams
 from threadkeep.settings import Settings
@@ -183,7 +183,7 @@ def _webhooks_create(arguments: argparse.Namespace, settings: Settings, _: dict[
     try:
         params = msgspec.convert({"url": arguments.url, "events": events}, webhooks.WebhookCreateParams)
     except msgspec.ValidationError as error:
-        raise StartupError(f"{error}.", "`threadkeep webhooks create --help` lists the events.") from None
+        raise CommandError(f"{error}.", "`threadkeep webhooks create --help` lists the events.") from None
     made = json.loads(bytes(in_project(arguments, settings, lambda ctx: webhooks.create(ctx, params))))
     if arguments.json:
         print(json.dumps(made))

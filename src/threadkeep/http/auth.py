@@ -1,7 +1,8 @@
 """Who is calling: from the key of a request to the context of its project, without reading the database.
 
 The usable keys are held in memory as hashes and compared with the database's revision number a few times a second, so a
-key that any process makes or revokes takes effect in every process within a second.
+key that any process makes or revokes takes effect in every process within a second. A key that was used is also held as
+it came, in memory alone and until the keys change: hashing it each time costs a microsecond.
 
 With no key ever made, and bound to loopback, the server is open: any key, or none, is the project `default`. Web pages
 of other origins and people behind a proxy must not profit from that, so such requests are refused.
@@ -11,23 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Mapping
 
-from threadkeep import projects
+from threadkeep import projects, tasks
 from threadkeep.context import Context
 from threadkeep.errors import AuthenticationError, PermissionDeniedError
-from threadkeep.logs import tried_again
 from threadkeep.projects import UsableKeys
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
 
-log = logging.getLogger(__name__)
-
 LOOK_EVERY_S = 0.25
 LOOK_AGAIN_AFTER_S = 0.05
-PROXY_HEADERS = {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
+PROXY_HEADERS = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 Headers = Mapping[bytes, bytes]
 
@@ -151,10 +148,9 @@ class Authenticator:
             self._take(keys)
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            with tried_again(log, "look for changed keys"):
-                await self.look()
+        """Without this task a revoked key would work for ever."""
+        await asyncio.sleep(LOOK_EVERY_S)
+        await tasks.for_ever("look for changed keys", LOOK_EVERY_S, self.look)
 
 
 def _key_of(headers: Headers) -> bytes:

@@ -10,7 +10,10 @@ COUNTED_FROM_BYTES = 64 * 1024
 
 
 class BodyReader:
-    """Reads bodies of at most `bytes_max`, and of at most `all_bytes_max` together until they are released."""
+    """Reads bodies of at most `bytes_max`, and of at most `all_bytes_max` together until they are released.
+
+    A body counts once, though the last step of reading it holds it twice.
+    """
 
     def __init__(self, bytes_max: int, all_bytes_max: int) -> None:
         self._bytes_max = bytes_max

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import httptools
 
-from threadkeep.errors import APIError, BadRequestError, OverloadedError, RequestTimeoutError
+from threadkeep.errors import APIError, BadRequestError, HeadTooLargeError, OverloadedError, RequestTimeoutError
 from threadkeep.http.exchange import (
     Answer,
     ClientGoneError,
@@ -42,13 +42,6 @@ LAST_BYTES_S = 1.0
 HEAD, BODY, ANSWER, NOTHING = "head", "body", "answer", "nothing"
 
 _HEAD_TOO_LARGE = "The request's head is too large."
-
-
-class HeadTooLargeError(APIError):
-    """The request line and headers are over the limit."""
-
-    status = 431
-    code = "request_too_large"
 
 
 class Hub:

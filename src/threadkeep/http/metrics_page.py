@@ -7,13 +7,14 @@ tells how busy a server is, so it is not for everybody; and the API's own keys o
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from threadkeep import __version__, runs
 from threadkeep.context import Context
-from threadkeep.errors import APIError, AuthenticationError, PermissionDeniedError
+from threadkeep.errors import APIError, AuthenticationError, InternalServerError, PermissionDeniedError
 from threadkeep.http import api
 from threadkeep.http.auth import Authenticator
 from threadkeep.http.exchange import Answer, Request, answer_of
@@ -22,6 +23,8 @@ from threadkeep.runs import Backlog
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+
+log = logging.getLogger(__name__)
 
 METRICS_PATH = "/metrics"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -52,6 +55,9 @@ class MetricsPage:
             return await self.answer(request)
         except APIError as error:
             return answer_of(error)
+        except Exception:
+            log.exception("%s failed: the page of metrics", request.request_id)
+            return answer_of(InternalServerError(request.request_id))
 
     def _require_reader(self, headers: Mapping[bytes, bytes]) -> None:
         key = self._ctx.settings.metrics_key.encode()
@@ -101,11 +107,12 @@ def _counts(ctx: Context) -> Iterator[Metric]:
     yield _histograms("stream_duration_seconds", "Answers made of events.", ANSWERED[:2], _by_route(metrics.streams))
     statuses = {(status,): count for status, count in metrics.statuses.items()}
     yield _counter("run_changes", "Runs that entered a status here.", ("status",), statuses)
-    claims = {(): metrics.statuses["in_progress"]}
-    yield _counter("run_claims", "Runs that this process began, or went on with after tool outputs.", (), claims)
-    attempts = {(str(attempt),): count for attempt, count in metrics.take_overs.items()}
-    words = "Runs taken over from an owner who is gone, by the attempt that began."
-    yield _counter("run_take_overs", words, ("attempt",), attempts)
+    yield _counter(
+        "run_take_overs",
+        "Runs taken over from an owner who is gone, by the attempt that began.",
+        ("attempt",),
+        {(str(attempt),): count for attempt, count in metrics.take_overs.items()},
+    )
     yield _counter("run_losses", "Runs that were taken from this process.", (), {(): metrics.lost})
     tokens = {(name, "in"): count for name, count in metrics.tokens_in.items()}
     tokens |= {(name, "out"): count for name, count in metrics.tokens_out.items()}
@@ -114,10 +121,10 @@ def _counts(ctx: Context) -> Iterator[Metric]:
     yield _histograms("first_token_seconds", "From asking a model to its first word.", ("upstream",), first)
     errors = {(code,): count for code, count in metrics.upstream_errors.items()}
     yield _counter("upstream_errors", "Runs that a model server failed, by the run's error code.", ("code",), errors)
-    attempts = {(outcome,): count for outcome, count in metrics.webhook_attempts.items()}
-    yield _counter("webhook_attempts", "Attempts to tell webhooks, by what came of them.", ("outcome",), attempts)
-    words = "From a word of the model to the moment in which it is stored and followers see it."
-    yield _histograms("log_lag_seconds", words, (), {(): metrics.log_lag})
+    told = {(outcome,): count for outcome, count in metrics.webhook_attempts.items()}
+    yield _counter("webhook_attempts", "Attempts to tell webhooks, by what came of them.", ("outcome",), told)
+    lag = "From a word of the model to the moment in which it is stored and followers see it."
+    yield _histograms("log_lag_seconds", lag, (), {(): metrics.log_lag})
 
 
 def _state(ctx: Context, backlog: Backlog | None) -> Iterator[Metric]:
@@ -136,8 +143,8 @@ def _state(ctx: Context, backlog: Backlog | None) -> Iterator[Metric]:
     if backlog:
         unfinished = {(status,): backlog.unfinished.get(status, 0) for status in sorted(runs.UNFINISHED)}
         yield _gauge("runs", "Unfinished runs of the whole database, by status.", ("status",), unfinished)
-        words = "Runs of the whole database that wait to be claimed, taken over or ended."
-        yield _gauge("due_runs", words, (), {(): backlog.due})
+        due = "Runs of the whole database that wait to be claimed, taken over or ended."
+        yield _gauge("due_runs", due, (), {(): backlog.due})
         yield _gauge(
             "oldest_due_run_seconds", "How long the oldest of them has waited.", (), {(): backlog.oldest_due_s}
         )

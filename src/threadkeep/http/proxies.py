@@ -20,7 +20,7 @@ class TrustedProxies:
             return request.peer
         chain = request.headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         # Only what is an address: the rest is not for logs.
-        addresses = [text for text in map(str.strip, chain) if _is_address(text)]
+        addresses = [text for text in map(str.strip, chain) if _address(text)]
         if self._everybody:
             return addresses[0] if addresses else request.peer
         strangers = [address for address in addresses if not self.trusts(address)]
@@ -33,14 +33,18 @@ class TrustedProxies:
 
     def trusts(self, address: str) -> bool:
         """Whether what a peer at `address` says of its clients is believed."""
-        if self._everybody or not self._networks or not _is_address(address):
+        if self._everybody or not self._networks:
             return self._everybody
-        return any(ipaddress.ip_address(address) in network for network in self._networks)
+        place = _address(address)
+        return place is not None and any(place in network for network in self._networks)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a text spells, if any."""
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    # A socket for both kinds shows the one kind as the other, such as ::ffff:10.0.0.1.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

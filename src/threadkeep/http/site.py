@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
+from html import escape
 from http import HTTPStatus
 
 import msgspec
@@ -17,14 +18,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Scope
 
-from threadkeep.errors import APIError, InternalServerError, MethodNotAllowedError
+from threadkeep.errors import APIError, MethodNotAllowedError
 from threadkeep.http import api, cors, openapi, playground, reference
 from threadkeep.http.exchange import Answer, Request, answer_of
 from threadkeep.http.metrics_page import METRICS_PATH, MetricsPage
 from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.static import File
 
-CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Where the reference page's examples say the server is, until it is known under which name it was asked.
+SOMEWHERE = "http://somewhere.invalid"
 
 
 class Site:
@@ -42,7 +47,7 @@ class Site:
                 Route("/openapi.json", _description),
                 Route("/docs", _docs),
             ],
-            exception_handlers={HTTPException: _refuse, Exception: _fail},
+            exception_handlers={HTTPException: _refuse},
         )
 
     async def answer(self, request: Request) -> Answer:
@@ -80,7 +85,6 @@ class Site:
             "headers": list(request.headers.items()),
             "client": None,
             "server": None,
-            "request_id": request.request_id,
         }
 
     async def _readyz(self, _: SiteRequest) -> Response:
@@ -105,9 +109,16 @@ def _description_file() -> File:
 
 
 async def _docs(request: SiteRequest) -> Response:
-    page = HTMLResponse(reference.page(openapi.document(), str(request.base_url).rstrip("/")))
+    here = escape(str(request.base_url).rstrip("/"))
+    page = HTMLResponse(_reference_page().replace(SOMEWHERE, here))
     page.headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+    page.headers["x-content-type-options"] = "nosniff"
     return page
+
+
+@cache
+def _reference_page() -> str:
+    return reference.page(openapi.document(), SOMEWHERE)
 
 
 async def _refuse(request: SiteRequest, error: Exception) -> Response:
@@ -117,10 +128,6 @@ async def _refuse(request: SiteRequest, error: Exception) -> Response:
             return _no_content((allow, *cors.preflight_headers(dict(request.headers.raw))))
         return _error(api.not_allowed(request.method, request.url.path, allow))
     return _error(api.not_found(request.method, request.url.path))
-
-
-async def _fail(request: SiteRequest, _: Exception) -> Response:
-    return _error(InternalServerError(request.scope["request_id"]))
 
 
 def _json(value: object) -> Response:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 
 import msgspec
@@ -45,14 +46,16 @@ def download(result: Download, *, request_id: str) -> Answer:
     return Answer(OK, b"", (), result.content_type, stream=partial(_send_pieces, result.pieces, request_id))
 
 
-async def _send_pieces(pieces: AsyncIterator[bytes], request_id: str, sink: Sink) -> None:
+async def _send_pieces(pieces: AsyncGenerator[bytes], request_id: str, sink: Sink) -> None:
     try:
-        async for piece in pieces:
-            if not sink.is_open:
-                return
-            sink.write(piece)
-            if sink.is_full:
-                await sink.room()
+        # What the pieces come from is let go of at once, also when the client goes away in the middle.
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if not sink.is_open:
+                    return
+                sink.write(piece)
+                if sink.is_full:
+                    await sink.room()
     except Exception:
         log.exception("%s failed while its answer was sent", request_id)
         raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from threadkeep.errors import StartupError
+from threadkeep import database_urls
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
 from threadkeep.store.sqlite import SqliteStore
@@ -14,11 +15,11 @@ POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 
 def sqlite_path(database: str) -> Path:
-    """The file that a `sqlite:///` URL names. Raises `StartupError` for any other URL."""
+    """The file that a `sqlite:///` URL names. Raises `CommandError` for any other URL."""
     path = database.removeprefix(SQLITE_PREFIX)
     if not database.startswith(SQLITE_PREFIX) or path in {"", ":memory:"} or "?" in path:
-        raise StartupError(
-            f"Cannot use the database {database!r}.",
+        raise CommandError(
+            f"Cannot use the database {database_urls.shown(database)!r}.",
             "Give sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name.",
         )
     return Path(path)
@@ -40,7 +41,7 @@ def _create_postgres_store(settings: Settings) -> Store:
     try:
         from threadkeep.store.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
-        raise StartupError(
+        raise CommandError(
             "The drivers for PostgreSQL are not installed.", "Install them: pip install 'threadkeep[postgres]'"
         ) from None
     return PostgresStore(

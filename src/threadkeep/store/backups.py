@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.store import files
 from threadkeep.store.interface import Transaction
 from threadkeep.store.sqlite_reader import SqliteTransaction
@@ -24,11 +24,11 @@ def copy(source: Path, destination: Path, finish: Callable[[Transaction], None] 
     `finish` changes the copy before it gets its name.
     """
     if not source.is_file():
-        raise StartupError(f"There is no database at {source}.")
+        raise CommandError(f"There is no database at {source}.")
     if destination.exists():
-        raise StartupError(f"{destination} exists already.", "Give a new name.")
+        raise CommandError(f"{destination} exists already.", "Give a new name.")
     if not destination.parent.is_dir():
-        raise StartupError(f"There is no folder {destination.parent}.")
+        raise CommandError(f"There is no folder {destination.parent}.")
     partial = _partial(destination)
     try:
         connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
@@ -39,28 +39,31 @@ def copy(source: Path, destination: Path, finish: Callable[[Transaction], None] 
             connection.close()
         if finish:
             _change(partial, finish)
-    except apsw.Error as error:
+        _sync(partial)
+        partial.rename(destination)
+        _sync(destination.parent)
+    except (apsw.Error, OSError) as error:
         partial.unlink(missing_ok=True)
-        raise StartupError(f"Cannot copy {source} to {destination}: {error}.") from None
-    _sync(partial)
-    partial.rename(destination)
-    _sync(destination.parent)
+        raise CommandError(f"Cannot copy {source} to {destination}: {_why(error)}.") from None
 
 
 def restore(backup: Path, database: Path) -> Path | None:
     """Puts the copy `backup` in the place of `database`; gives the new name of the file that was there, if any.
 
-    Raises `StartupError` when the copy is damaged or the database is in use.
+    Raises `CommandError` when the copy is damaged or the database is in use.
     """
     _check(backup)
     files.make_private(database)
     lock = files.ServingLock(database)
+    fresh = database.with_name(database.name + ".restoring")
     try:
-        fresh = database.with_name(database.name + ".restoring")
         fresh.unlink(missing_ok=True)
         copy(backup, fresh)
         return _replace(database, fresh)
+    except OSError as error:
+        raise CommandError(f"Cannot put {backup} in the place of {database}: {_why(error)}.") from None
     finally:
+        fresh.unlink(missing_ok=True)
         lock.release()
 
 
@@ -80,13 +83,13 @@ def _partial(destination: Path) -> Path:
         partial.unlink(missing_ok=True)
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
-        raise StartupError(f"Cannot write {destination}: {os.strerror(error.errno or 0)}.") from None
+        raise CommandError(f"Cannot write {destination}: {os.strerror(error.errno or 0)}.") from None
     return partial
 
 
 def _check(backup: Path) -> None:
     if not backup.is_file():
-        raise StartupError(f"There is no file at {backup}.")
+        raise CommandError(f"There is no file at {backup}.")
     try:
         connection = apsw.Connection(str(backup), flags=apsw.SQLITE_OPEN_READONLY)
         try:
@@ -96,7 +99,7 @@ def _check(backup: Path) -> None:
     except apsw.Error:
         usable = False
     if not usable:
-        raise StartupError(f"{backup} is not a usable copy of a Threadkeep database.")
+        raise CommandError(f"{backup} is not a usable copy of a Threadkeep database.")
 
 
 def _replace(database: Path, fresh: Path) -> Path | None:
@@ -111,8 +114,7 @@ def _replace(database: Path, fresh: Path) -> Path | None:
         _clear_side_files(database, kept)
         fresh.replace(database)
     except apsw.BusyError:
-        fresh.unlink()
-        raise StartupError(f"The database {database} is in use.", "Wait for the other command to finish.") from None
+        raise CommandError(f"The database {database} is in use.", "Wait for the other command to finish.") from None
     finally:
         connection.close()
     _sync(database.parent)
@@ -147,6 +149,10 @@ def _unused_name(database: Path) -> Path:
     stem = f"{database.name}.before-restore-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = (database.with_name(f"{stem}-{number}") for number in range(2, 1000))
     return next(path for path in (database.with_name(stem), *numbered) if not path.exists())
+
+
+def _why(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _sync(path: Path) -> None:

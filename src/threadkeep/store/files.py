@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 
 
 def make_private(path: Path) -> None:
@@ -16,7 +16,7 @@ def make_private(path: Path) -> None:
             path.parent.mkdir(parents=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StartupError(
+        raise CommandError(
             f"Cannot open the database {path}: {os.strerror(error.errno or 0)}.",
             "Give another place with --database sqlite:////path/to/file.db.",
         ) from None
@@ -40,15 +40,21 @@ class ServingLock:
         try:
             self._file = os.open(real.with_name(real.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StartupError(f"Cannot lock the database {path}: {os.strerror(error.errno or 0)}.") from None
+            raise CommandError(f"Cannot lock the database {path}: {os.strerror(error.errno or 0)}.") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(self._file, 32).decode("ascii", "replace").strip()
             os.close(self._file)
-            raise StartupError(
+            raise CommandError(
                 f"The database {path} is already being served by process {owner or 'unknown'}.",
                 "Stop that one first, or give this one another --database.",
+            ) from None
+        except OSError as error:
+            # Some network file systems know no locks; SQLite needs them as well.
+            os.close(self._file)
+            raise CommandError(
+                f"Cannot lock the database {path}: {os.strerror(error.errno or 0)}.", "Put it on a local disk."
             ) from None
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
@@ -64,10 +70,18 @@ def serving_process(path: Path) -> int | None:
     real = path.resolve()
     try:
         number = int(real.with_name(real.name + ".lock").read_text(encoding="ascii"))
-        os.kill(number, 0)
-    except PermissionError:
-        # It belongs to another user.
-        return number
     except (OSError, ValueError):
         return None
-    return number
+    # Other numbers stand for groups of processes.
+    return number if number > 0 and _is_alive(number) else None
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except PermissionError:
+        # It belongs to another user.
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -57,7 +57,7 @@ class Store(Protocol):
     """A database. An exception that a unit raises undoes that unit and reaches its caller."""
 
     async def open(self) -> None:
-        """Connects. Raises `StartupError` when the database cannot be used."""
+        """Connects. Raises `CommandError` when the database cannot be used."""
 
     async def close(self) -> None:
         """Finishes what is queued and lets go of the database."""
@@ -83,6 +83,7 @@ class Store(Protocol):
     def run_all(self, changes: Sequence[Change], *, is_patient: bool = False) -> Awaitable[int]:
         """All of the changes or none: what `write` with `tx.run_all` does, for less.
 
+        `OverloadedError` may be raised by the call already, not only by what it gives: call it where both are caught.
         A patient caller lets others join its transaction: it waits a few milliseconds when one has just been written.
         """
 

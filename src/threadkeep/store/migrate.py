@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.store import queries
 from threadkeep.store.interface import Store, Transaction
 from threadkeep.store.queries import Query
@@ -84,16 +84,16 @@ LATEST = MIGRATIONS[-1].version
 
 
 def version(tx: Transaction) -> int | None:
-    """The schema's version, None for an empty database. Raises `StartupError` for one that is not ours to use."""
+    """The schema's version, None for an empty database. Raises `CommandError` for one that is not ours to use."""
     tables, ours = tx.one(sql.count_tables) or (0, 0)
     if not ours:
         if tables:
-            raise StartupError("The database holds other tables: it is not a Threadkeep database.")
+            raise CommandError("The database holds other tables: it is not a Threadkeep database.")
         return None
     applied = tx.all(sql.list_migrations)
     needed = max((compatible_from for _, compatible_from in applied), default=0)
     if needed > LATEST:
-        raise StartupError(
+        raise CommandError(
             f"The database was made by a newer Threadkeep (schema {applied[-1][0]}); this one knows schema {LATEST}.",
             "Upgrade Threadkeep; nothing was changed.",
         )
@@ -120,17 +120,17 @@ def apply(tx: Transaction) -> list[str]:
 
 
 async def prepare(store: Store) -> None:
-    """Gives a new database its schema; raises `StartupError` unless the schema is one this program can use."""
+    """Gives a new database its schema; raises `CommandError` unless the schema is one this program can use."""
     if await store.read(version) is None:
         await store.migrate()
     await store.read(require_latest)
 
 
 def require_latest(tx: Transaction) -> None:
-    """Raises `StartupError` unless the schema has every migration this program knows."""
+    """Raises `CommandError` unless the schema has every migration this program knows."""
     current = version(tx) or 0
     if current < LATEST:
-        raise StartupError(
+        raise CommandError(
             f"The database has schema {current}; this program needs schema {LATEST}.",
             "Take a backup, then run `threadkeep migrate`.",
         )

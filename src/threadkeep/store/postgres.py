@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 import asyncpg
 import greenlet
 
-from threadkeep.errors import OutcomeUnknownError, OverloadedError, StartupError, StorageUnavailableError
+from threadkeep import database_urls
+from threadkeep.errors import CommandError, OutcomeUnknownError, OverloadedError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Load, Row, Transaction
 from threadkeep.store.outage import Outage
@@ -34,7 +35,11 @@ T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
+# The database's own limit comes first: what it says is known to have changed nothing.
+ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5
 CONNECT_TIMEOUT_S = 10
+# Reads that wait for a connection or an answer: about what a database that is well gives in a second.
+READS_MAX = 2000
 ATTEMPTS = 6
 # Changes that become one statement, and how many such statements are remembered.
 TOGETHER_MAX = 24
@@ -132,6 +137,7 @@ class PostgresStore:
         self._queue_max = write_queue_max
         # When each that is under way began; the oldest is first.
         self._writes: dict[object, float] = {}
+        self._reads = 0
         self._units = 0
         self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
         self._outage = Outage()
@@ -152,9 +158,15 @@ class PostgresStore:
             )
             # Whether it can be reached.
             await self._pool.release(await self._pool.acquire(timeout=CONNECT_TIMEOUT_S))
-        except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError, ValueError) as error:
+        except (*LOST_CONNECTIONS, *REFUSALS, asyncpg.PostgresError) as error:
             why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
-            raise StartupError(f"Cannot use the PostgreSQL database: {why}.", "Check --database.") from None
+            raise CommandError(f"Cannot use the PostgreSQL database: {why}.", "Check --database.") from None
+        except ValueError:
+            # Its words quote the URL, and where that is wrong, perhaps the password.
+            raise CommandError(
+                f"Cannot read the database's URL {database_urls.shown(self._url)!r}.",
+                "Check --database. In a password, characters such as / and @ are written as %2F and %40.",
+            ) from None
 
     async def close(self) -> None:
         await self._idle.wait()
@@ -165,16 +177,25 @@ class PostgresStore:
         await self.read(migrate.version)
 
     async def one(self, query: Query, **parameters: Any) -> Row | None:
-        return await self._run(lambda: self._fetch_one(query, parameters))
+        return await self._read(lambda: self._fetch_one(query, parameters))
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:
-        return await self._run(lambda: self._in_transaction(unit, self._begin_read))
+        return await self._read(lambda: self._in_transaction(unit, self._begin_read))
 
     async def read_aside(self, unit: Callable[[Transaction], T]) -> T:
         return await self.read(unit)
 
     async def write(self, unit: Callable[[Transaction], T]) -> T:
         return await self._write(lambda: self._in_transaction(unit, self._begin_write))
+
+    async def _read(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self._reads >= READS_MAX:
+            raise OverloadedError("too many reads are waiting")
+        self._reads += 1
+        try:
+            return await self._run(work)
+        finally:
+            self._reads -= 1
 
     async def _write(self, work: Callable[[], Awaitable[T]]) -> T:
         if len(self._writes) >= self._queue_max:
@@ -202,7 +223,7 @@ class PostgresStore:
             # Another node made the first table at the same moment; now it is there to wait for.
             return await self._run(lambda: self._in_transaction(migrate.apply, BEGIN_MIGRATION))
         except asyncpg.InsufficientPrivilegeError as error:
-            raise StartupError(
+            raise CommandError(
                 f"This role may not make or change the tables: {error}.",
                 "Run `threadkeep migrate` as their owner, then grant this role to read and write them.",
             ) from None
@@ -228,6 +249,9 @@ class PostgresStore:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 result = await work()
+            except TimeoutError as error:
+                # Also an `OSError`. A database that is stuck, or has no connection to spare, is not asked for more.
+                raise _refused(error) from error
             except LOST_CONNECTIONS as error:
                 if attempt == ATTEMPTS:
                     self._outage.begins(error)
@@ -252,7 +276,7 @@ class PostgresStore:
         sql, names = _positional(query)
         arguments = map(parameters.__getitem__, names)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-            row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+            row = await connection.fetchrow(sql, *arguments, timeout=ANSWER_TIMEOUT_S)
             return None if row is None else tuple(row)
 
     async def _run_at_once(self, changes: Sequence[Change]) -> int:
@@ -260,7 +284,7 @@ class PostgresStore:
         sql, arguments = _together(changes)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
-                return _touched(await connection.execute(sql, *arguments, timeout=STATEMENT_TIMEOUT_S))
+                return _touched(await connection.execute(sql, *arguments, timeout=ANSWER_TIMEOUT_S))
             except asyncpg.InterfaceError:
                 # The connection was closed before; nothing was sent.
                 raise
@@ -272,7 +296,7 @@ class PostgresStore:
         sql, arguments = _together(changes, counts=True)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
-                row = await connection.fetchrow(sql, *arguments, timeout=STATEMENT_TIMEOUT_S)
+                row = await connection.fetchrow(sql, *arguments, timeout=ANSWER_TIMEOUT_S)
             except asyncpg.InterfaceError:
                 # The connection was closed before; nothing was sent.
                 raise

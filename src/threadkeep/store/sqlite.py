@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from threadkeep.errors import OverloadedError, StartupError, StorageUnavailableError, ThreadkeepError
+from threadkeep.errors import CommandError, OverloadedError, StorageUnavailableError, ThreadkeepError
 from threadkeep.metrics import GROUP_BOUNDS, Histogram
 from threadkeep.store import files, migrate
 from threadkeep.store.checkpoints import Checkpointer
@@ -100,9 +100,9 @@ class SqliteStore:
             # A command beside a server leaves the write-ahead log to that server.
             self._checkpointer = Checkpointer(self._connect()) if self._serving else None
         except apsw.NotADBError:
-            raise StartupError(f"{self.path} is not a SQLite database.") from None
+            raise CommandError(f"{self.path} is not a SQLite database.") from None
         except STORAGE_ERRORS as error:
-            raise StartupError(f"Cannot open the database {self.path}: {error}.") from None
+            raise CommandError(f"Cannot open the database {self.path}: {error}.") from None
 
     async def close(self) -> None:
         self._closing = True
@@ -221,9 +221,7 @@ class SqliteStore:
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not leave callers waiting for ever
             outcomes = [(None, fault)] * len(units)
         self._groups.add(len(outcomes))
-        self._reader.renew()
-        if self._checkpointer:
-            self._checkpointer.committed(self._log_pages)
+        self._after_group()
         for (_, waiter, _), (result, error) in zip(group, outcomes, strict=False):
             if waiter.done():
                 continue
@@ -232,6 +230,16 @@ class SqliteStore:
             else:
                 waiter.set_result(result)
         return len(outcomes)
+
+    def _after_group(self) -> None:
+        """Readers see the group, and the log may be moved into the file."""
+        try:
+            self._reader.renew()
+            if self._checkpointer:
+                self._checkpointer.committed(self._log_pages)
+        except Exception:
+            # What is committed stays so; and without the writer's task nobody would ever be answered again.
+            log.exception("storage: trouble after a commit")
 
     async def _run_lightly_or_carefully(self, units: list[Unit]) -> list[Outcome]:
         try:
@@ -314,7 +322,6 @@ class SqliteStore:
             self._writer.execute("begin immediate")
         finally:
             self._writer.set_busy_timeout(0)
-            self._writer.pragma("cache_size", -WRITER_CACHE_KIB)
 
     def _commit(self) -> None:
         self._writer.execute("commit")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from threadkeep.errors import StorageUnavailableError
+from threadkeep.errors import OverloadedError, StorageUnavailableError
 from threadkeep.store.interface import Change, Row, Transaction
 from threadkeep.store.queries import Query
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 STEPS_BETWEEN_LOOKS = 2000
 LONG_READ_THREADS = 2
 LONG_READ_STEPS = 2_000_000_000
+# Those that run and those that wait for one of the OS threads.
+LONG_READS_MAX = 256
 
 # What a failing disk, a full one, a read-only one or another process's lock looks like.
 STORAGE_ERRORS = (
@@ -87,6 +89,7 @@ class Reader:
         self._connection = connection
         self._transaction = SqliteTransaction(connection)
         self._looks_left = math.inf
+        self._is_stopped = False
         connection.set_progress_handler(self._has_gone_too_far, STEPS_BETWEEN_LOOKS)
 
     def run(self, unit: Callable[[Transaction], T], steps_max: int) -> T:
@@ -102,8 +105,8 @@ class Reader:
             control("rollback")
 
     def stop(self) -> None:
-        """Stops the unit that is running, from another OS thread."""
-        self._looks_left = 0
+        """Stops the unit that is running and all that follow, from another OS thread."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """Closes the connection."""
@@ -111,7 +114,7 @@ class Reader:
 
     def _has_gone_too_far(self) -> bool:
         self._looks_left -= 1
-        return self._looks_left < 0
+        return self._looks_left < 0 or (self._is_stopped and self._looks_left < math.inf)
 
 
 class LoopReader(Reader):
@@ -159,15 +162,27 @@ class LongReaders:
     def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         self._connect = connect
         self._readers: list[Reader] = []
+        self._reads = 0
+        self._is_stopping = False
         self._own = threading.local()
         self._executor = ThreadPoolExecutor(LONG_READ_THREADS, thread_name_prefix="read")
 
     async def run(self, unit: Callable[[Transaction], T]) -> T:
-        """The result of `unit`. Raises `StorageUnavailableError` when it takes too long even here."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, unit)
+        """The result of `unit`.
+
+        Raises `OverloadedError` when too many wait, `StorageUnavailableError` when it takes too long even here.
+        """
+        if self._reads >= LONG_READS_MAX:
+            raise OverloadedError("too many long reads are waiting")
+        self._reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, unit)
+        finally:
+            self._reads -= 1
 
     async def close(self) -> None:
-        """Stops what is running."""
+        """Stops what is running, and what waits when its turn comes."""
+        self._is_stopping = True
         for reader in self._readers:
             reader.stop()
         await asyncio.to_thread(self._executor.shutdown)
@@ -180,8 +195,12 @@ class LongReaders:
                 self._own.reader = Reader(self._connect())
                 self._readers.append(self._own.reader)
             reader: Reader = self._own.reader
+            if self._is_stopping:
+                raise StorageUnavailableError("The server is stopping.")
             return reader.run(unit, LONG_READ_STEPS)
         except apsw.InterruptError:
+            if self._is_stopping:
+                raise StorageUnavailableError("The server is stopping.") from None
             log.warning("storage: a read was stopped, it took too long")
             raise StorageUnavailableError("Reading took too long.") from None
         except STORAGE_ERRORS as error:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from threadkeep import projects, server
 from threadkeep.app import Threadkeep
-from threadkeep.errors import StartupError
+from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
 from threadkeep.testing.replies import Reply, call, error, garbage, refusal, silence, text, tool_calls
 from threadkeep.testing.scripted import Received, ScriptedModel, model
@@ -74,7 +74,7 @@ class RunningServer:
         store = self.app.store
         try:
             project = await projects.find(store, name)
-        except StartupError:
+        except CommandError:
             project = await projects.create(store, name, now=0)
         _, secret = await projects.create_key(store, project, name="testing", now=0)
         await self.app.authenticator.look()

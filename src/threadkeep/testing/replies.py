@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from threadkeep.upstream.wire import text_of
+
 Ending = Literal["done", "eof", "cut", "silence"]
 
 
@@ -156,11 +158,3 @@ def by_name(model: str, messages: list[dict[str, Any]]) -> Reply:
 
 def _counted(tokens: int) -> list[str]:
     return [_TOKENS[number % len(_TOKENS)] for number in range(tokens)]
-
-
-def text_of(message: Mapping[str, Any]) -> str:
-    """The text of a chat message."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return " ".join(part["text"] for part in content if part.get("type") == "text")

@@ -21,6 +21,7 @@ import httptools
 
 from threadkeep.testing import replies
 from threadkeep.testing.replies import Reply
+from threadkeep.upstream.wire import text_of
 
 WAIT_S = 30
 BACKLOG = 1024
@@ -276,7 +277,7 @@ def _usage(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     """Words for tokens: a deterministic count."""
     if isinstance(reply.usage, dict):
         return reply.usage
-    prompt = sum(len(replies.text_of(message).split()) for message in body.get("messages", []))
+    prompt = sum(len(text_of(message).split()) for message in body.get("messages", []))
     completion = len(reply.deltas)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 

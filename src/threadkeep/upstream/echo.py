@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator
 
-from threadkeep.upstream.wire import ChatRequest, Finished, Part, TextDelta, Usage
+from threadkeep.upstream.wire import ChatRequest, Finished, Part, TextDelta, Usage, text_of
 
 NAME = "echo"
 _WORD = re.compile(r"\s*\S+")
@@ -16,7 +15,7 @@ NOTHING = "There was nothing to repeat."
 
 async def stream(request: ChatRequest) -> AsyncGenerator[list[Part], None]:
     """The last message of the user, word by word. Its tokens are words."""
-    said = [_text_of(message) for message in request.messages]
+    said = [text_of(message) for message in request.messages]
     asked = [text for message, text in zip(request.messages, said, strict=True) if message.get("role") == "user"]
     words = _WORD.findall(asked[-1] if asked else "") or [NOTHING]
     most = request.max_completion_tokens or len(words)
@@ -25,10 +24,3 @@ async def stream(request: ChatRequest) -> AsyncGenerator[list[Part], None]:
         await asyncio.sleep(0)
     prompt_tokens = sum(len(text.split()) for text in said)
     yield [Finished("stop" if len(words) <= most else "length"), Usage(prompt_tokens, min(most, len(words)))]
-
-
-def _text_of(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return " ".join(part["text"] for part in content if part.get("type") == "text")

@@ -89,7 +89,6 @@ class ModelServer:
             usage = answer.usage() or Usage(
                 prompt_tokens=await tokens.count_messages(request.messages, request.tools),
                 completion_tokens=await tokens.count("".join(answer.written)),
-                estimated=True,
             )
             yield [usage]
             await turn.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -57,13 +58,12 @@ class Finished(Struct, frozen=True, gc=False):
 
 
 class Usage(Struct, frozen=True, gc=False):
-    """The last part. `estimated` when the server gave no counts and ours stand in for them."""
+    """The last part: the server's counts, or ours where it gave none."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
-    estimated: bool = False
 
 
 Part: TypeAlias = TextDelta | RefusalDelta | ToolCallDelta | Finished | Usage
@@ -93,3 +93,11 @@ class UnknownModelError(UpstreamError):
 
     def __init__(self, message: str) -> None:
         super().__init__("server_error", message)
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """What a message of a chat says, without its pictures."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return " ".join(part["text"] for part in content if part.get("type") == "text")
