@@ -67,8 +67,9 @@ bench-large: $(VENV)/.bench-installed ## The same with a million threads (needs 
 
 bench-runs: $(VENV)/.tests-installed ## Measure streamed runs, and write their page (10 minutes)
 	$(BIN)/python -m bench.runs --write
-bench-data: $(VENV)/.tests-installed ## Measure search, copy, export, import with a million messages (20 minutes)
-	$(BIN)/python -m bench.transfers sqlite postgres
+
+bench-data: $(VENV)/.tests-installed ## Measure search, copies, import and export, and write their page (20 minutes)
+	$(BIN)/python -m bench.transfers sqlite postgres --write
 
 lock: $(VENV)/.tests-installed ## Choose new versions of all dependencies
 	$(BIN)/python requirements/lock.py

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import machine, postgres, results
+from bench import machine, postgres, results, sheet
 from bench.figures import Figure
 from bench.processes import CPUS, LOAD_CPU, Server
 from bench.results import Part
@@ -66,7 +66,7 @@ class Bench:
     def note(self, name: str, figures: list[float]) -> None:
         """Keeps a figure, and shows it."""
         self.part.others[name] = figure = Figure(tuple(round(value, 3) for value in figures))
-        print(f"{time.strftime('%X')} {name}: {page.shown(figure)}  {figure.rounds}", flush=True)
+        print(f"{time.strftime('%X')} {name}: {sheet.shown(figure)}  {figure.rounds}", flush=True)
 
     async def measure(self, url: str) -> None:
         """What one server is measured by."""

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.figures import Figure
+from bench import sheet
 from bench.results import Part, read
+from bench.sheet import Row
 
 PATH = Path(__file__).parents[2] / "docs/reference/performance-runs.md"
 # The names under which the results of each database are kept.
 PARTS = {"sqlite": "runs-sqlite", "postgres": "runs-postgres"}
-NAMES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing that is measured, and what it should be at most on each database."""
-
-    what: str
-    unit: str
-    goals: dict[str, float]
-    digits: int = 0
 
 
 ROWS = {
@@ -34,10 +23,10 @@ ROWS = {
     "poll_ms": Row(
         "creation to end of a run of one token, SDK's `create_and_poll`, p50", "ms", {"sqlite": 15, "postgres": 15}, 1
     ),
-    "held_streams": Row("streams of 20 tokens a second of which none is late", "", {}),
+    "held_streams": Row("streams of 20 tokens a second of which none is late"),
     "open_stream_kb": Row("memory of an open stream", "KiB", {"sqlite": 100, "postgres": 100}),
     "lag_ms": Row("a token seen from another node, later than from the run's own, p50", "ms", {"postgres": 40}, 1),
-    "taken_over_leases": Row("`kill -9` of a run's process to its next token, in leases", "", {}, 2),
+    "taken_over_leases": Row("`kill -9` of a run's process to its next token, in leases", digits=2),
 }
 
 INTRODUCTION = """\
@@ -66,7 +55,7 @@ figures of one machine, since most are times that somebody waits.
 - **`kill -9`**: the lease is three seconds. A lease is confirmed three times in its length, so that what is left of it
   when the process dies is between two thirds and all.
 - A figure is the median over the rounds, with how far a round strays from it at most; a goal is met or missed only
-  beyond that.""".splitlines()
+  beyond that."""
 
 
 def programs() -> dict[str, str]:
@@ -81,39 +70,5 @@ def write() -> None:
 
 def render(parts: dict[str, Part]) -> str:
     """The whole page."""
-    lines = [*INTRODUCTION]
-    for database, kept in PARTS.items():
-        lines += ["", f"## On {NAMES[database]}", ""]
-        lines += _tables(database, parts[kept]) if kept in parts else ["Not measured yet; `make bench-runs` does it."]
-    return "\n".join(lines) + "\n"
-
-
-def shown(figure: Figure) -> str:
-    """A figure with its spread, for a look during a run."""
-    return f"{figure.median:.3g}{_spread(figure)}"
-
-
-def _tables(database: str, part: Part) -> list[str]:
-    used = part.machine | ({"PostgreSQL": str(part.setup["postgresql"])} if "postgresql" in part.setup else {})
-    lines = [f"{part.setup['rounds']} rounds.", "", "| what | figure | goal | result |", "| --- | --- | --- | --- |"]
-    for key, figure in part.others.items():
-        row, goal = ROWS[key], ROWS[key].goals.get(database)
-        unit = f" {row.unit}" if row.unit else ""
-        cells = [
-            row.what,
-            f"{figure.median:.{row.digits}f}{unit}{_spread(figure)}",
-            f"≤ {goal:g}{unit}" if goal else "none",
-            figure.at_most(goal) if goal else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [
-        *lines,
-        "",
-        f"| machine of {NAMES[database]} | used |",
-        "| --- | --- |",
-        *(f"| {what} | {name} |" for what, name in used.items()),
-    ]
-
-
-def _spread(figure: Figure) -> str:
-    return f" ± {figure.spread:.0%}" if len(figure.rounds) > 1 else ""
+    by_database = {database: parts.get(kept) for database, kept in PARTS.items()}
+    return sheet.render(INTRODUCTION, ROWS, by_database, "make bench-runs")

@@ -1,4 +1,4 @@
-"""docs/reference/performance.md and its sister for runs are what the stored results say, no better."""
+"""docs/reference/performance.md and its sisters are what the stored results say, no better."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bench.figures import Figure
 from bench.operations import OPERATIONS
 from bench.results import Part, Ratios, Row
 from bench.runs import page as runs_page
+from bench.transfers import page as data_page
 
 MACHINE = {"CPU": "A processor, 2 CPUs"}
 
@@ -119,6 +120,18 @@ def test_what_follows_a_delete_is_shown_without_a_goal():
 def test_the_page_of_runs_is_what_the_stored_results_render_to():
     stored = runs_page.render(results.read(names=tuple(runs_page.PARTS.values())))
     assert runs_page.PATH.read_text(encoding="utf-8") == stored, "python -m bench.runs --render"
+
+
+def test_the_page_of_data_is_what_the_stored_results_render_to():
+    stored = data_page.render(results.read(names=tuple(data_page.PARTS.values())))
+    assert data_page.PATH.read_text(encoding="utf-8") == stored, "python -m bench.transfers --render"
+
+
+def test_rates_are_to_be_at_least_their_goals():
+    figures = {"import_per_s": Figure((25_000.0,)), "export_per_s": Figure((9_000.0,))}
+    text = data_page.render({"data-sqlite": part(**figures)})
+    assert cells(text, "`threadkeep import`, messages a second")[1:] == ["25,000", "≥ 20,000", "met"]
+    assert cells(text, "`threadkeep export`, messages a second")[1:] == ["9,000", "≥ 20,000", "missed"]
 
 
 def test_figures_of_runs_are_judged_where_there_is_a_goal():

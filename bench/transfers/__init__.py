@@ -1,0 +1,1 @@
+"""What threads as data cost: `make bench-data`."""
