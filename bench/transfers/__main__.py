@@ -233,8 +233,8 @@ def main() -> None:
     # Otherwise PostgreSQL and the server would go on without it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="threadkeep-bench-") as name:
-        machine.require_fit(Path(name))
         for database in arguments.databases:
+            machine.require_fit(Path(name))
             print(f"\n{arguments.messages:,} messages on {database}", flush=True)
             part = measure(database, Path(name), arguments.messages)
             if arguments.write:
