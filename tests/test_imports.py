@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from threadkeep import exports, imports, testing
+from threadkeep.store.checkpoints import PAGES_BEFORE_CHECKPOINT
 
 HEADER = {"format": exports.FORMAT, "version": exports.VERSION}
 
@@ -714,6 +715,22 @@ def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
     command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", other["database"]]
     moved = subprocess.run(command, input=exported.stdout, capture_output=True, check=True)
     assert moved.stdout.decode() == "took in 1 thread, 1 message\n"
+
+
+def test_a_long_import_leaves_no_log_of_its_size(tmp_path):
+    database = tmp_path / "test.db"
+    lines = [message(f"thread_{n // 10}", f"msg_{n}", "x" * 10_000) for n in range(10_000)]
+    command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", f"sqlite:///{database}"]
+    longest = 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing:
+        for line in lines:
+            importing.stdin.write(json.dumps(line).encode() + b"\n")
+            log = database.with_name("test.db-wal")
+            longest = max(longest, log.stat().st_size if log.exists() else 0)
+        importing.stdin.close()
+    assert importing.returncode == 0
+    assert database.stat().st_size > 100_000_000
+    assert 0 < longest < 3 * PAGES_BEFORE_CHECKPOINT * 4096
 
 
 def test_a_body_may_be_larger_than_that_of_other_requests(servers, database, new_client):
