@@ -262,6 +262,24 @@ def test_what_no_request_may_have_is_refused(client, kind, fields, problem):
     assert "$" not in report["problems"][0]["problem"].replace("]+$", "").replace("*$", "")
 
 
+def test_the_report_is_short_whatever_the_lines_are(client):
+    long = "x" * 1_000_000
+    report = take_in(
+        client,
+        {"kind": long, "object": {"id": long}},
+        {"kind": "thread", "object": thread_line(long)["object"]},
+        {"object": long},
+    )
+    assert report["refused"] == 3
+    assert len(json.dumps(report)) < 10_000
+
+
+def test_what_a_model_wrote_in_a_run_may_be_longer(client):
+    thread_id = new_id(client, "thread")
+    long = message(thread_id, "msg_1", "x" * 300_000, role="assistant", run_id="run_1")
+    assert take_in(client, long)["created"] == {"thread": 1, "message": 1}
+
+
 def test_a_thread_takes_no_more_messages_than_it_may_have(servers, database, new_client):
     client = new_client(servers(database, thread_messages_max=5))
     thread_id = new_id(client, "thread")

@@ -46,6 +46,8 @@ _SECONDS_MAX = 100_000_000_000
 # Values of pages that are kept until the last page of a list has come.
 HELD_MAX = 20_000
 HELD_BYTES_MAX = 64 * 1024 * 1024
+# Different things said in one thread without id and time that are remembered.
+SAID_MAX = 100_000
 # Shorter ones may be days, such as 20260102.
 _NUMBER = re.compile(r"[0-9]{9,15}(\.[0-9]*)?")
 
@@ -229,7 +231,7 @@ class Reader:
         if time:
             return _made_up_id("msg", thread_id, time, *said)
         # Somebody may well say the same again.
-        if thread_id != self._thread_id:
+        if thread_id != self._thread_id or len(self._said) >= SAID_MAX:
             self._thread_id = thread_id
             self._said.clear()
         made_up = _made_up_id("msg", thread_id, *said)

@@ -28,6 +28,7 @@ OBJECTS_A_TURN = 100
 # Longer lines, and documents, are looked at in an OS thread, one at a time because of the memory it takes.
 READ_ON_LOOP_BYTES_MAX = 256 * 1024
 PROBLEMS_MAX = 1000
+PROBLEM_CHARACTERS_MAX = 500
 # Threads that are remembered to be there.
 REMEMBERED_MAX = 10_000
 
@@ -180,7 +181,9 @@ class Importer:
     def _refuse(self, problem: Problem) -> None:
         self.report.refused += 1
         if len(self.report.problems) < PROBLEMS_MAX:
-            self.report.problems.append(problem)
+            # What is told of the line is not to be as long as the line.
+            kind, its_id, why = (text[:PROBLEM_CHARACTERS_MAX] for text in (problem.kind, problem.id, problem.problem))
+            self.report.problems.append(Problem(problem.where, kind, its_id, why))
 
 
 async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
