@@ -212,6 +212,13 @@ def test_what_is_nested_too_deeply_is_refused(client, levels, line):
     assert problems(report) == [("line 1", "it is nested too deeply, at most 120 levels are taken in")]
 
 
+@pytest.mark.parametrize("part", ["1e999", '"\\ud800"', '"\\x"', "NaN"])
+@pytest.mark.parametrize("kind", ["assistant", "thread", "message", "message_version", "run", "run_step"])
+def test_what_is_no_json_is_refused_also_in_fields_that_nobody_reads(client, kind, part):
+    report = take_in(client, text=f'{{"kind": "{kind}", "object": {{"id": "x", "nobody": {part}}}}}\n{part}\n')
+    assert (report["created"], report["refused"]) == ({}, 2)
+
+
 def test_numbers_out_of_range_are_refused(client):
     thread_id = new_id(client, "thread")
     flat = {"thread_id": thread_id, "role": "user", "text": "x"}

@@ -6,6 +6,7 @@ told with the reason, and the others are taken in. What is taken in is history: 
     lines.py       bytes become lines, or one document
     reading.py     a line becomes entries, and problems; `foreign.py` knows the forms of others
     entries.py     an object is looked at: what can be stored of it, or why it cannot
+    values.py      its JSON becomes values, within limits
     importer.py    entries become batches; what became of them becomes the report
     storing.py     a batch becomes rows, in one unit of work
 

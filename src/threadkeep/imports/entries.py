@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -13,6 +12,8 @@ from msgspec import Meta, Raw, Struct
 from threadkeep import foreign, ids, invalid, lifecycle, tools, validation
 from threadkeep.assistants import INSTRUCTIONS_CHARACTERS_MAX, Assistant, AssistantCreateParams
 from threadkeep.errors import BadRequestError
+from threadkeep.imports import values
+from threadkeep.imports.values import RefusedError
 from threadkeep.message_parts import TEXT_CHARACTERS_MAX, Part, RefusalPart, TextPart
 from threadkeep.message_versions import MessageVersion
 from threadkeep.messages import IncompleteDetails, Message
@@ -23,11 +24,6 @@ from threadkeep.run_rows import Run
 from threadkeep.threads import Thread, ThreadCreateParams
 
 TIME_MAX = 2**53
-# Schemas of tools may be nested as deep as `tools.NESTING_MAX`, within the objects and lists that have them.
-NESTING_MAX = tools.NESTING_MAX + 20
-DECODED_AT_ONCE_BYTES_MAX = 1024 * 1024
-# Such as those of a page, a thread in it, and its messages.
-LEVELS_IN_PIECES = 4
 # No request limits what a model writes.
 MODEL_TEXT_CHARACTERS_MAX = 16 * TEXT_CHARACTERS_MAX
 STEP_STATUSES = ("cancelled", "failed", "completed", "expired")
@@ -44,10 +40,6 @@ KNOWN = "known"
 Places: TypeAlias = tuple[str, str, str]
 # The places, the object as far as storing needs it, and its text.
 Prepared: TypeAlias = tuple[Places, Any, bytes]
-
-
-class RefusedError(Exception):
-    """The object cannot be taken in."""
 
 
 class _MessageLimits(Struct):
@@ -89,8 +81,6 @@ def _whole(kept: type[Struct]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type(kept.__name__, (kept,), {}, forbid_unknown_fields=True))
 
 
-_decode_list = msgspec.json.Decoder(list[Raw]).decode
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _assistants = _whole(Assistant)
 _threads = _whole(Thread)
@@ -110,7 +100,7 @@ def id_of(value: Any) -> str:
     """The id of an object, whatever it is; nothing if it has none."""
     if isinstance(value, Raw):
         try:
-            value = decode(bytes(value))
+            value = values.decode(bytes(value))
         except RefusedError:
             return ""
     return str(value.get("id", "")) if isinstance(value, dict) else ""
@@ -124,8 +114,7 @@ def prepare(where: str, kind: str, value: Any) -> Entry:
     raw = bytes(value) if isinstance(value, Raw) else msgspec.json.encode(value)
     if b"\\u0000" in raw:
         raise RefusedError("its text has the character U+0000, which not every database can keep")
-    if _may_be_too_deep(raw):
-        decode(raw)
+    values.check_nesting(raw)
     try:
         places, prepared, body = look_at(raw)
     except BadRequestError as error:
@@ -144,35 +133,6 @@ def implied_thread(entry: Entry) -> Entry:
         raise RefusedError(_told(error)) from None
     places = (thread.id, "", "")
     return Entry(entry.where, "thread", places, thread, _encode(thread), is_implied=True)
-
-
-def decode(raw: bytes) -> Any:
-    """What the JSON says, if it is not nested so deeply that it could not be read back. Raises `RefusedError`."""
-    try:
-        value = _decode(Raw(raw), LEVELS_IN_PIECES)
-        is_too_deep = _may_be_too_deep(raw) and tools.is_nested_deeper(value, NESTING_MAX)
-    except RecursionError:
-        is_too_deep = True
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise RefusedError("it is not JSON") from None
-    if is_too_deep:
-        raise RefusedError(f"it is nested too deeply, at most {NESTING_MAX} levels are taken in")
-    return value
-
-
-def _decode(raw: Raw, levels_in_pieces: int) -> Any:
-    """Decodes piece by piece what is large: all other OS threads wait while the decoder is at work."""
-    if memoryview(raw).nbytes > DECODED_AT_ONCE_BYTES_MAX and levels_in_pieces:
-        with suppress(msgspec.ValidationError):
-            return [_decode(part, levels_in_pieces - 1) for part in _decode_list(raw)]
-        with suppress(msgspec.ValidationError):
-            return {name: _decode(part, levels_in_pieces - 1) for name, part in _decode_fields(raw).items()}
-    return msgspec.json.decode(raw)
-
-
-def _may_be_too_deep(raw: bytes) -> bool:
-    """Most has fewer brackets than it may have levels."""
-    return raw.count(b"{") + raw.count(b"[") > NESTING_MAX
 
 
 def _left_out(raw: bytes, prepared: Struct | None) -> tuple[str, ...]:
@@ -198,7 +158,7 @@ def _typed(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         pass
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RefusedError("it is not JSON") from None
-    fields = msgspec.json.decode(raw)
+    fields = values.decode(raw)
     if not isinstance(fields, dict):
         raise RefusedError("it is not an object")
     mended = _EMPTY | {name: part for name, part in fields.items() if part is not None or name not in _NEVER_NULL}

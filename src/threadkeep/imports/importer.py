@@ -15,8 +15,9 @@ from threadkeep import exports, foreign
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
 from threadkeep.imports import entries, lines, reading, storing
-from threadkeep.imports.entries import Entry, RefusedError
+from threadkeep.imports.entries import Entry
 from threadkeep.imports.reading import Problem
+from threadkeep.imports.values import RefusedError
 
 T = TypeVar("T")
 

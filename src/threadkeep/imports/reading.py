@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from threadkeep import foreign
 from threadkeep.foreign import NotUnderstoodError, Told
-from threadkeep.imports import entries
-from threadkeep.imports.entries import Entry, RefusedError
+from threadkeep.imports import entries, values
+from threadkeep.imports.entries import Entry
+from threadkeep.imports.values import RefusedError
 
 
 class Problem(Struct):
@@ -33,7 +34,7 @@ def read(where: str, kind: str, value: Any) -> Entry | Problem:
 def read_foreign(reader: foreign.Reader, where: str, line: bytes) -> Iterator[Entry | Problem]:
     """What others have written, looked at one by one."""
     try:
-        value = entries.decode(line)
+        value = values.decode(line)
     except RefusedError as error:
         yield Problem(where, "", "", str(error))
     else:
