@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from time import tzset
 
@@ -13,6 +14,7 @@ import openai
 import pytest
 
 from threadkeep import exports, imports, testing
+from threadkeep.store.checkpoints import PAGES_BEFORE_CHECKPOINT
 
 HEADER = {"format": exports.FORMAT, "version": exports.VERSION}
 
@@ -176,11 +178,141 @@ def test_each_line_that_cannot_be_taken_in_is_told_with_the_reason(client):
     told = dict(problems(report))
     assert report["refused"] == len(told) == 8
     assert told["line 4"] == "there is no thread thread_none"
-    assert "system" in told["line 5"]
+    assert told["line 5"] == "role: Invalid value: 'system'. Supported values are: 'user' and 'assistant'."
     assert "'msg'" in told["line 6"]
     assert "U+0000" in told["line 7"]
     assert told["line 8"] == "a time is out of range"
     assert told["line 10"] == "objects of the kind 'file' are not taken in"
+
+
+@pytest.mark.parametrize("kind", ["implied_thread", "file", "end_", "thread.message"])
+def test_a_kind_that_no_export_has_is_refused(client, kind):
+    report = take_in(client, {"kind": kind, "object": thread_line(new_id(client, "thread"))["object"]})
+    assert report["created"] == {}
+    assert problems(report) == [("line 1", f"objects of the kind {kind!r} are not taken in")]
+
+
+def nested(levels):
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize("levels", [150, 330, 5000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{{"object": "list", "data": {}}}',
+        '{{"thread_id": "thread_x", "role": "user", "content": {}}}',
+        '{{"kind": "thread", "object": {}}}',
+        '{{"kind": "run_step", "object": {{"step_details": {}}}}}',
+    ],
+)
+def test_what_is_nested_too_deeply_is_refused(client, levels, line):
+    report = take_in(client, text=line.format(nested(levels)) + "\n")
+    assert problems(report) == [("line 1", "it is nested too deeply, at most 120 levels are taken in")]
+
+
+@pytest.mark.parametrize("part", ["1e999", '"\\ud800"', '"\\x"', "NaN"])
+@pytest.mark.parametrize("kind", ["assistant", "thread", "message", "message_version", "run", "run_step"])
+def test_what_is_no_json_is_refused_also_in_fields_that_nobody_reads(client, kind, part):
+    report = take_in(client, text=f'{{"kind": "{kind}", "object": {{"id": "x", "nobody": {part}}}}}\n{part}\n')
+    assert (report["created"], report["refused"]) == ({}, 2)
+
+
+def test_numbers_out_of_range_are_refused(client):
+    thread_id = new_id(client, "thread")
+    flat = {"thread_id": thread_id, "role": "user", "text": "x"}
+    report = take_in(client, {**flat, "created_at": 1e300}, {**flat, "run_id": 2**70})
+    assert [problem for _, problem in problems(report)] == [
+        "a time is out of range",
+        "Invalid type for 'run_id': expected a string, but got an integer instead.",
+    ]
+
+
+def function_tool(name):
+    return {"type": "function", "function": {"name": name}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "problem"),
+    [
+        ("thread", {"metadata": {"a": "x" * 513}}, "'metadata.a': string too long"),
+        ("thread", {"metadata": {str(n): "" for n in range(17)}}, "'metadata': too many properties"),
+        ("thread", {"expires_after": {"anchor": "created_at", "seconds": 0}}, "'expires_after.seconds'"),
+        ("message", {"metadata": {"a" * 65: ""}}, "Invalid property name in 'metadata'"),
+        ("message", {"content": [{"type": "text", "text": {"value": "x" * 256_001}}]}, "'content[0].text.value'"),
+        ("message", {"content": [{"type": "video"}]}, "content[0].type: Invalid value: 'video'"),
+        ("message", {"created_at": None}, "'created_at'"),
+        ("message_version", {"content": [{"type": "text", "text": {"value": "x" * 4_096_001}}]}, "string too long"),
+        ("run", {"model": ""}, "'model': empty string"),
+        ("run", {"tools": [function_tool("f")] * 129}, "'tools': array too long"),
+        ("run", {"temperature": 3}, "'temperature': decimal above maximum"),
+        ("run", {"metadata": {"a": "x" * 513}}, "'metadata.a': string too long"),
+        ("assistant", {"model": ""}, "'model': empty string"),
+        ("assistant", {"name": "x" * 257}, "'name': string too long"),
+        ("assistant", {"tools": [function_tool("a b")]}, "does not match pattern"),
+        ("assistant", {"instructions": "x" * 256_001}, "'instructions': string too long"),
+    ],
+)
+def test_what_no_request_may_have_is_refused(client, kind, fields, problem):
+    thread_id = new_id(client, "thread")
+    whole = {
+        "thread": thread_line(thread_id)["object"],
+        "message": message(thread_id, "msg_1"),
+        "message_version": version(thread_id, "msg_1", "msgver_1"),
+        "run": run_of(thread_id, "run_1"),
+        "assistant": {"id": "asst_1", "object": "assistant", "created_at": 1, "model": "m", "tools": []},
+    }
+    report = take_in(client, {"kind": kind, "object": whole[kind] | fields})
+    assert report["created"] == {}
+    assert problem in report["problems"][0]["problem"]
+    assert "$" not in report["problems"][0]["problem"].replace("]+$", "").replace("*$", "")
+
+
+def test_the_report_is_short_whatever_the_lines_are(client):
+    long = "x" * 1_000_000
+    report = take_in(
+        client,
+        {"kind": long, "object": {"id": long}},
+        {"kind": "thread", "object": thread_line(long)["object"]},
+        {"object": long},
+    )
+    assert report["refused"] == 3
+    assert len(json.dumps(report)) < 10_000
+
+
+def test_what_a_model_wrote_in_a_run_may_be_longer(client):
+    thread_id = new_id(client, "thread")
+    long = message(thread_id, "msg_1", "x" * 300_000, role="assistant", run_id="run_1")
+    assert take_in(client, long)["created"] == {"thread": 1, "message": 1}
+
+
+def test_a_thread_takes_no_more_messages_than_it_may_have(servers, database, new_client):
+    client = new_client(servers(database, thread_messages_max=5))
+    thread_id = new_id(client, "thread")
+    lines = [message(thread_id, f"msg_{n}", str(n)) for n in range(8)]
+    report = take_in(client, *lines[:4])
+    client.beta.threads.messages.delete("msg_1", thread_id=thread_id)
+    report = take_in(client, *lines)
+    assert (report["created"], report["known"]) == ({"message": 2}, {"thread": 1, "message": 4})
+    assert [problem for _, problem in problems(report)] == [
+        "its thread already has 5 messages, the most it can have"
+    ] * 2
+    assert texts(client, thread_id) == ["0", "2", "3", "4", "5"]
+
+
+def test_what_is_left_out_of_an_object_is_told(client):
+    thread_id = new_id(client, "thread")
+    report = take_in(
+        client,
+        thread_line(thread_id, files=[{"id": "file-1"}], tags=["a"]),
+        {"kind": "message", "object": message(thread_id, "msg_1", reactions={"data": [{"by": "ann"}]}, seen=True)},
+    )
+    assert report["created"] == {"thread": 1, "message": 1}
+    assert [problem for _, problem in problems(report)] == [
+        "its 'files' are not taken in",
+        "its 'reactions' are not taken in",
+    ]
 
 
 def test_an_export_without_its_end_is_told(client):
@@ -345,7 +477,86 @@ def test_the_same_file_may_be_taken_in_twice_at_the_same_time(client):
     assert [len(texts(client, one)) for one in ids] == [5] * 20
 
 
+def listed(data):
+    return {"object": "list", "data": data, "has_more": False}
+
+
 class TestOfOthers:
+    @pytest.mark.parametrize("wrapped", [list, listed])
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda thread, said, runs: [{**thread, "messages": said, "runs": runs}],
+            lambda thread, said, runs: {"thread": thread, "messages": said, "runs": runs},
+            lambda thread, said, runs: {"thread": {**thread, "messages": said}, "runs": runs},
+            lambda thread, said, runs: {**thread, "object": "", "messages": said, "runs": runs},
+            lambda thread, said, runs: listed([{**thread, "messages": said, "runs": runs}]),
+            lambda thread, said, runs: {"threads": [{**thread, "messages": said, "runs": runs}]},
+        ],
+    )
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_a_thread_with_its_messages_and_runs(self, client, wrapped, form, indent):
+        thread_id = new_id(client, "thread")
+        said = [message(thread_id, f"msg_{n}", str(n), created_at=n) for n in range(3)]
+        run = {**run_of(thread_id, "run_1"), "steps": wrapped([step_of(thread_id, "run_1", "step_1")])}
+        thread = thread_line(thread_id, metadata={"a": "b"})["object"]
+        text = json.dumps(form(thread, wrapped(said[::-1]), wrapped([run])), indent=indent)
+        created = {"thread": 1, "message": 3, "run": 1, "run_step": 1}
+        assert take_in(client, text=text)["created"] == created
+        assert texts(client, thread_id) == ["0", "1", "2"]
+        assert client.beta.threads.retrieve(thread_id).metadata == {"a": "b"}
+        report = take_in(client, text=text)
+        assert (report["created"], report["known"], report["refused"]) == ({}, created, 0)
+
+    def test_messages_inside_a_thread_need_not_say_much(self, client):
+        thread_id = new_id(client, "thread")
+        said = [{"role": "user", "content": "hello"}, {"role": "assistant", "text": "hi"}, {"text": "who?"}, 5]
+        report = take_in(client, {"thread_id": thread_id, "messages": said, "notes": [{"by": "ann"}]})
+        assert texts(client, thread_id) == ["hello", "hi"]
+        assert [problem.partition(":")[0] for _, problem in problems(report)] == [
+            "its 'notes' are not taken in",
+            "it is nothing that is known here",
+            "it is nothing that is known here",
+        ]
+
+    @pytest.mark.parametrize("content", ["hello", [{"type": "text", "text": {"value": "hello", "annotations": []}}]])
+    def test_messages_one_a_line_may_say_content(self, client, content):
+        thread_id = new_id(client, "thread")
+        line = {"thread_id": thread_id, "role": "user", "content": content, "metadata": {"a": "b"}}
+        assert take_in(client, line)["created"] == {"thread": 1, "message": 1}
+        told = client.beta.threads.messages.list(thread_id).data[0]
+        assert (told.content[0].text.value, told.metadata) == ("hello", {"a": "b"})
+
+    def test_lists_of_objects_that_nobody_knows_are_told(self, client):
+        thread_id = new_id(client, "thread")
+        lines = [
+            {"thread": thread_line(thread_id)["object"], "notes": [{"by": "ann"}]},
+            {**listed([message(thread_id, "msg_1")]), "notes": [{"by": "ann"}]},
+            {"thread_id": thread_id, "role": "user", "text": "x", "tool_calls": [{"id": "call_1"}]},
+        ]
+        report = take_in(client, *lines)
+        assert report["created"] == {"thread": 1, "message": 2}
+        assert [(problem["kind"], problem["problem"]) for problem in report["problems"]] == [
+            ("notes", "these are not taken in"),
+            ("notes", "these are not taken in"),
+            ("message", "its 'tool_calls' are not taken in"),
+        ]
+
+    def test_a_thread_is_not_made_for_a_message_that_is_refused(self, client):
+        thread_id = new_id(client, "thread")
+        report = take_in(client, message(thread_id, "msg_1", role="system"), message("other", "msg_1"))
+        assert (report["created"], report["refused"]) == ({}, 2)
+        assert "Expected an ID that begins with 'thread'" in problems(report)[1][1]
+        with pytest.raises(openai.NotFoundError):
+            client.beta.threads.retrieve(thread_id)
+
+    def test_a_conversation_may_have_its_items_inside(self, client):
+        name = new_id(client, "conv")
+        items = [{"type": "message", "role": "user", "content": "hello"}]
+        report = take_in(client, {"object": "conversation", "id": name, "metadata": {"a": "b"}, "items": listed(items)})
+        assert report["created"] == {"thread": 1, "message": 1}
+        assert client.beta.threads.retrieve(f"thread_{name}").metadata == {"a": "b"}
+
     def test_messages_one_a_line(self, client):
         thread_id = new_id(client, "thread")
         flat = {"thread_id": thread_id, "assistant_id": "asst_1", "created_at": "2026-01-02T03:04:05Z"}
@@ -357,7 +568,7 @@ class TestOfOthers:
         assert report["created"] == {"thread": 1, "message": 2}
         assert texts(client, thread_id) == ["hello", "hi"]
         assert client.beta.threads.retrieve(thread_id).created_at == 1767323045
-        assert take_in(client, *lines)["known"] == {"message": 2}
+        assert take_in(client, *lines)["known"] == {"thread": 1, "message": 2}
 
     def test_pages_of_an_sdk_newest_first_and_over_many_lines(self, client):
         thread_id = new_id(client, "thread")
@@ -478,14 +689,14 @@ class TestOfOthers:
         thread_id = new_id(client, "thread")
         lines = [{"thread_id": thread_id, "message_id": given, "role": "user", "text": "x"} for given in (7, "abc")]
         assert take_in(client, *lines)["created"] == {"thread": 1, "message": 2}
-        assert take_in(client, *lines)["known"] == {"message": 2}
+        assert take_in(client, *lines)["known"] == {"thread": 1, "message": 2}
 
     def test_what_is_said_twice_without_id_and_time_is_there_twice(self, client):
         thread_id = new_id(client, "thread")
         lines = [{"thread_id": thread_id, "role": "user", "text": text} for text in ("yes", "no", "yes")]
         take_in(client, *lines)
         assert texts(client, thread_id) == ["yes", "no", "yes"]
-        assert take_in(client, *lines)["known"] == {"message": 3}
+        assert take_in(client, *lines)["known"] == {"thread": 1, "message": 3}
 
     @pytest.mark.parametrize("time", [1767323045, 1767323045.9, 1767323045123, "1767323045", "2026-01-02T03:04:05"])
     def test_a_time_may_be_written_in_several_ways(self, client, time, monkeypatch):
@@ -531,11 +742,56 @@ def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
     assert moved.stdout.decode() == "took in 1 thread, 1 message\n"
 
 
+def test_a_long_import_leaves_no_log_of_its_size(tmp_path):
+    database = tmp_path / "test.db"
+    lines = [message(f"thread_{n // 10}", f"msg_{n}", "x" * 10_000) for n in range(10_000)]
+    command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", f"sqlite:///{database}"]
+    longest = 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing:
+        for line in lines:
+            importing.stdin.write(json.dumps(line).encode() + b"\n")
+            log = database.with_name("test.db-wal")
+            longest = max(longest, log.stat().st_size if log.exists() else 0)
+        importing.stdin.close()
+    assert importing.returncode == 0
+    assert database.stat().st_size > 100_000_000
+    assert 0 < longest < 3 * PAGES_BEFORE_CHECKPOINT * 4096
+
+
 def test_a_body_may_be_larger_than_that_of_other_requests(servers, database, new_client):
     client = new_client(servers(database, body_bytes_max=100_000))
     thread_id = new_id(client, "thread")
     lines = [message(thread_id, f"msg_{n}", "x" * 1000) for n in range(imports.OBJECTS_AT_ONCE * 2)]
     assert take_in(client, *lines)["created"]["message"] == imports.OBJECTS_AT_ONCE * 2
+
+
+def test_what_waits_for_the_rest_of_its_line_counts_as_a_body_in_memory(servers, database, new_client):
+    client = new_client(servers(database, bodies_bytes_max=8_000_000))
+    thread_id = new_id(client, "thread")
+    headers = {"Authorization": f"Bearer {client.api_key}"}
+    for _ in range(2):
+        answer = httpx2.post(f"{client.base_url}import", content=b"x" * 12_000_000, headers=headers, timeout=60)
+        assert answer.status_code == 503
+        assert "it holds too many large requests" in answer.json()["error"]["message"]
+    assert take_in(client, text="x" * 6_000_000)["refused"] == 1
+    lines = [message(thread_id, f"msg_{n}", "x" * 100_000) for n in range(160)]
+    assert take_in(client, *lines)["created"]["message"] == 160
+
+
+def test_others_are_answered_while_a_long_document_is_read(client):
+    thread_id = new_id(client, "thread")
+    # Nothing of it is stored, so nobody waits for the database.
+    text = json.dumps([message(thread_id, "msg_1", created_at=-1) for _ in range(30_000)])
+    client.beta.assistants.list()
+    longest, began = 0.0, time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(take_in, client, text=text)
+        while not report.done():
+            asked = time.perf_counter()
+            client.beta.assistants.list()
+            longest = max(longest, time.perf_counter() - asked)
+    assert report.result()["refused"] == 30_000
+    assert longest < (time.perf_counter() - began) / 3
 
 
 def test_export_and_import_need_a_key(server):

@@ -1,4 +1,4 @@
-"""What an operation can give back beside its result: headers, or events in place of one body."""
+"""What an operation gives beside its result: headers, events in place of a body. What it takes a long body as."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ class Frames(Protocol):
 
     def aclose(self) -> Awaitable[None]:
         """Lets go of all that the frames came from."""
+
+
+class Pieces(Protocol):
+    """A request's body as it comes, for an operation that takes it piece by piece."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def hold(self, bytes_held: int) -> None:
+        """Says how much of it is in memory now. Raises `OverloadedError` when all requests together hold too much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

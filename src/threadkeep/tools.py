@@ -141,17 +141,23 @@ def check(tools: list[Tool], response_format: ResponseFormat | UnsetType | None)
 
 
 def _check_nesting(param: str, schema: dict[str, Any]) -> None:
-    level: list[Any] = [schema]
-    for _ in range(NESTING_MAX):
+    if is_nested_deeper(schema, NESTING_MAX):
+        raise invalid.invalid_value(param, f"it is nested too deeply, at most {NESTING_MAX} levels are allowed")
+
+
+def is_nested_deeper(value: Any, levels_max: int) -> bool:
+    """Whether there are more objects and arrays within each other."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels_max):
+        if not level:
+            return False
         level = [
             inner
             for item in level
             for inner in (item.values() if isinstance(item, dict) else item)
             if isinstance(inner, dict | list)
         ]
-        if not level:
-            return
-    raise invalid.invalid_value(param, f"it is nested too deeply, at most {NESTING_MAX} levels are allowed")
+    return bool(level)
 
 
 def check_choice(choice: ToolChoice, tools: list[Tool]) -> None:

@@ -20,6 +20,7 @@ LAYER_OF = {
     "database_urls": GROUND,
     "errors": GROUND,
     "invalid": GROUND,
+    "validation": GROUND,
     "settings": GROUND,
     "upstream_settings": GROUND,
     "logs": GROUND,

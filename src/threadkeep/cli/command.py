@@ -48,7 +48,12 @@ def add_anchor(parser: argparse.ArgumentParser) -> None:
 
 
 def with_store(
-    settings: Settings, work: Callable[[Store], Awaitable[T]], *, migrated: bool = True, must_exist: bool = False
+    settings: Settings,
+    work: Callable[[Store], Awaitable[T]],
+    *,
+    migrated: bool = True,
+    must_exist: bool = False,
+    writes_much: bool = False,
 ) -> T:
     """Runs `work` on the open store, beside a server that may be using it too; a new database gets its schema."""
     if must_exist and not is_shared(settings) and not sqlite_path(settings.database).exists():
@@ -58,7 +63,7 @@ def with_store(
         )
 
     async def run() -> T:
-        store = create_store(settings)
+        store = create_store(settings, writes_much=writes_much)
         await store.open()
         try:
             if migrated:

@@ -106,7 +106,7 @@ def _import(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]
         ctx = context.outside_a_server(store, settings, project.project_id)
         return await transfers.read(ctx, arguments.file, dry_run=arguments.dry_run)
 
-    report = with_store(settings, work)
+    report = with_store(settings, work, writes_much=True)
     if arguments.json:
         print(msgspec.json.encode(report).decode())
     else:
@@ -129,5 +129,5 @@ def _prune(arguments: argparse.Namespace, settings: Settings, _: dict[str, str])
             await threads.sweep(store, at)
         return pruned
 
-    pruned = with_store(settings, work, must_exist=True)
+    pruned = with_store(settings, work, must_exist=True, writes_much=True)
     print(f"{'would delete' if arguments.dry_run else 'deleted'} {pruned} thread{'' if pruned == 1 else 's'}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 
@@ -115,7 +115,8 @@ class Api:
     async def _carry_out(self, ctx: Context, endpoint: Endpoint, path_ids: list[str], request: Request) -> Answer:
         if endpoint.route.takes_stream:
             request.is_endless = True
-            return await endpoint.take_in(ctx, request.query_string, _pieces(request))
+            with self._bodies.pieces(request) as pieces:
+                return await endpoint.take_in(ctx, request.query_string, pieces)
         return await self._call(ctx, endpoint, path_ids, request)
 
     async def _call(self, ctx: Context, endpoint: Endpoint, path_ids: list[str], request: Request) -> Answer:
@@ -172,11 +173,6 @@ class Api:
                 client,
             )
         )
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    while piece := await request.receive():
-        yield piece
 
 
 def not_found(method: str, path: str) -> NotFoundError:

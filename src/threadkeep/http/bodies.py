@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
 from threadkeep.errors import OverloadedError, RequestTooLargeError
 from threadkeep.http.exchange import Request
 
@@ -41,8 +44,7 @@ class BodyReader:
                 if max(held, declared) > self._bytes_max:
                     await self._drain(request, max(held, declared))
                     raise self._too_large()
-                if self._bytes_held > self._all_bytes_max:
-                    raise OverloadedError("it holds too many large requests")
+                self._require_room()
                 if request.body_is_complete and not request.bytes_waiting:
                     if held > COUNTED_FROM_BYTES:
                         held = 0
@@ -56,6 +58,24 @@ class BodyReader:
         if len(body) > COUNTED_FROM_BYTES:
             self._bytes_held -= len(body)
 
+    @contextmanager
+    def pieces(self, request: Request) -> Iterator[BodyPieces]:
+        """The body as it comes, however long it is: what the operation holds of it counts, until this is left."""
+        pieces = BodyPieces(request, self._hold)
+        try:
+            yield pieces
+        finally:
+            self._bytes_held -= pieces.bytes_held
+
+    def _hold(self, more_bytes: int) -> None:
+        self._bytes_held += more_bytes
+        if more_bytes > 0:
+            self._require_room()
+
+    def _require_room(self) -> None:
+        if self._bytes_held > self._all_bytes_max:
+            raise OverloadedError("it holds too many large requests")
+
     async def _drain(self, request: Request, expected: int) -> None:
         """Lets a body that is not far over the limit arrive: most clients read no answer before they have sent all."""
         dropped = 0
@@ -64,3 +84,21 @@ class BodyReader:
 
     def _too_large(self) -> RequestTooLargeError:
         return RequestTooLargeError(f"The request body is too large: at most {self._bytes_max} bytes are accepted.")
+
+
+class BodyPieces:
+    """`Pieces` of a request."""
+
+    def __init__(self, request: Request, hold_more: Callable[[int], None]) -> None:
+        self._request = request
+        self._hold_more = hold_more
+        self.bytes_held = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self._request.receive():
+            yield piece
+
+    def hold(self, bytes_held: int) -> None:
+        """Says how much of it is in memory now. Raises `OverloadedError`."""
+        more, self.bytes_held = bytes_held - self.bytes_held, bytes_held
+        self._hold_more(more)

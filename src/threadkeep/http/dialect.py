@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from threadkeep import validation
 from threadkeep.errors import BadRequestError
-from threadkeep.http import validation
 
 _MIGRATION = "See the migration guide for more information: https://platform.openai.com/docs/assistants/migration."
 _TRY = "Please try again by setting the header 'OpenAI-Beta: assistants=v2'."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import idempotency, ids, invalid
+from threadkeep import idempotency, ids, invalid, validation
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, OutcomeUnknownError, StorageUnavailableError
-from threadkeep.http import dialect, query, validation
+from threadkeep.http import dialect, query
 from threadkeep.http.exchange import Answer, Header
 from threadkeep.idempotency import AnsweredBeforeError, KeyedRequest
 from threadkeep.pages import Stored
-from threadkeep.streaming import Download, EventStream, WithHeaders
+from threadkeep.streaming import Download, EventStream, Pieces, WithHeaders
 
 OK = 200
 _NOT_PLAIN = (Download, EventStream, WithHeaders)
@@ -128,7 +128,7 @@ class Endpoint:
         payload = _encode(result)
         return Answer(OK, dialect.answer_to_v1(payload) if v1 else payload, answer_headers)
 
-    async def take_in(self, ctx: Context, query_string: bytes, pieces: AsyncIterator[bytes]) -> Answer:
+    async def take_in(self, ctx: Context, query_string: bytes, pieces: Pieces) -> Answer:
         """Runs an operation that takes its body piece by piece. Raises `APIError`."""
         params = self._params(query_string, b"", v1=False)
         return Answer(OK, _encode(await self._operation(ctx, params, pieces)))

@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl
 import msgspec
 import msgspec.inspect as mi
 
-from threadkeep import invalid
+from threadkeep import invalid, validation
 from threadkeep.errors import BadRequestError
-from threadkeep.http import validation
 
 T = TypeVar("T")
 

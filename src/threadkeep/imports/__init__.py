@@ -4,8 +4,10 @@ What is there already stays as it is, so an import can be repeated and gone on w
 told with the reason, and the others are taken in. What is taken in is history: nothing of it goes on.
 
     lines.py       bytes become lines, or one document
-    importer.py    lines become objects, objects become batches; the report
+    reading.py     a line becomes entries, and problems; `foreign.py` knows the forms of others
     entries.py     an object is looked at: what can be stored of it, or why it cannot
+    values.py      its JSON becomes values, within limits
+    importer.py    entries become batches; what became of them becomes the report
     storing.py     a batch becomes rows, in one unit of work
 
 Differs from OpenAI: there was no import.
@@ -13,12 +15,12 @@ Differs from OpenAI: there was no import.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from msgspec import Struct
 
 from threadkeep.context import Context
-from threadkeep.imports.importer import OBJECTS_AT_ONCE, Importer, Problem, Report
+from threadkeep.imports.importer import OBJECTS_AT_ONCE, Importer, Report
+from threadkeep.imports.reading import Problem
+from threadkeep.streaming import Pieces
 
 __all__ = ["OBJECTS_AT_ONCE", "ImportParams", "Importer", "Problem", "Report", "create"]
 
@@ -29,11 +31,11 @@ class ImportParams(Struct, kw_only=True, frozen=True):
     dry_run: bool = False
 
 
-async def create(ctx: Context, params: ImportParams, body: AsyncIterator[bytes]) -> Report:
-    """Takes in lines of JSON, or one JSON document of another program, however long; nothing is kept in memory."""
-    importer = Importer(ctx, dry_run=params.dry_run)
+async def create(ctx: Context, params: ImportParams, body: Pieces) -> Report:
+    """Takes in lines of JSON, however many, or one JSON document of another program, which is held in memory."""
+    importer = Importer(ctx, dry_run=params.dry_run, hold=body.hold)
     try:
-        await importer.take(body)
+        await importer.take(aiter(body))
         return await importer.finish()
     finally:
         await importer.rest()

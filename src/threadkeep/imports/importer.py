@@ -1,39 +1,40 @@
-"""Lines become objects, objects become batches that are stored; and what was told of them becomes the report."""
+"""Entries become batches that are stored; what became of them, and problems, become the report."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from threadkeep import exports, foreign
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
-from threadkeep.foreign import NotUnderstoodError
-from threadkeep.imports import entries, lines, storing
-from threadkeep.imports.entries import Entry, RefusedError
+from threadkeep.imports import entries, lines, reading, storing
+from threadkeep.imports.entries import Entry
+from threadkeep.imports.reading import Problem
+from threadkeep.imports.values import RefusedError
+
+T = TypeVar("T")
 
 # Objects, and bytes of them, that one unit of work stores.
 OBJECTS_AT_ONCE = 1000
 BYTES_AT_ONCE = 1024 * 1024
 # After so many objects the batch before gets its turn, and so do others on the event loop.
 OBJECTS_A_TURN = 100
+# Longer lines, and documents, are looked at in an OS thread, one at a time because of the memory it takes.
+READ_ON_LOOP_BYTES_MAX = 256 * 1024
 PROBLEMS_MAX = 1000
+PROBLEM_CHARACTERS_MAX = 500
 # Threads that are remembered to be there.
 REMEMBERED_MAX = 10_000
 
 
-class Problem(Struct):
-    """What could not be taken in, and why."""
-
-    where: str
-    kind: str
-    id: str
-    problem: str
+_large_lines = ThreadPoolExecutor(1, thread_name_prefix="import")
 
 
 class Report(Struct, kw_only=True):
@@ -51,13 +52,16 @@ class Report(Struct, kw_only=True):
 class Importer:
     """Takes in one or more files. While a batch is stored, the next one is gathered."""
 
-    def __init__(self, ctx: Context, *, dry_run: bool = False) -> None:
+    def __init__(self, ctx: Context, *, dry_run: bool = False, hold: Callable[[int], None] = lambda _: None) -> None:
+        """`hold` is told how many bytes of what came are in memory, again and again; it may raise."""
         self._ctx = ctx
+        self._hold = hold
         self.report = Report(dry_run=dry_run, created=Counter(), known=Counter())
         self._foreign = foreign.Reader()
         self._batch: list[Entry] = []
         self._bytes = 0
         self._writing: asyncio.Task[None] | None = None
+        self._bytes_writing = 0
         self._threads_there: dict[str, None] = {}
         # What a dry run would have stored, by hash: what belongs to it is not missing.
         self._would: set[int] = set()
@@ -66,7 +70,7 @@ class Importer:
         """Takes in a file; `name` stands in the report if there are several."""
         is_ours = is_complete = False
         number = 0
-        async for number, line in lines.split(source):
+        async for number, line in lines.split(source, self._hold_with_batches):
             where = f"{name} line {number}".strip()
             if number == lines.DOCUMENT:
                 await self._take_foreign(name or "document", line)
@@ -80,14 +84,14 @@ class Importer:
                 is_ours = True
                 if (told.format, told.version) != (exports.FORMAT, exports.VERSION):
                     raise BadRequestError(f"{where}: the format {told.format!r} {told.version} is not known here.")
+            elif len(line) <= READ_ON_LOOP_BYTES_MAX:
+                await self._gather(reading.read(where, told.kind, told.object))
             else:
-                await self._take_one(where, told.kind, told.object)
-        for kind, found in self._foreign.rest():
-            await self._take_one(f"{name} line {number}".strip(), kind, found)
+                await self._gather(await _in_thread(reading.read, where, told.kind, told.object))
+        await self._gather_foreign(reading.read_told(f"{name} line {number}".strip(), self._foreign.rest()), 0)
         if is_ours and not is_complete:
-            self._refuse(
-                f"{name} line {number + 1}".strip(), "end", "", "the export is not complete: its end is missing"
-            )
+            where = f"{name} line {number + 1}".strip()
+            self._refuse(Problem(where, "end", "", "the export is not complete: its end is missing"))
 
     async def finish(self) -> Report:
         """Stores the rest; gives the report."""
@@ -100,45 +104,52 @@ class Importer:
         await self._wait()
 
     async def _take_foreign(self, where: str, line: bytes) -> None:
-        try:
-            value = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._refuse(where, "", "", "it is not JSON")
-        else:
-            await self._take_value(where, value)
+        await self._gather_foreign(reading.read_foreign(self._foreign, where, line), len(line))
 
-    async def _take_value(self, where: str, value: Any) -> None:
-        try:
-            for kind, found in self._foreign.read(value):
-                await self._take_one(where, kind, found)
-        except NotUnderstoodError as error:
-            self._refuse(where, "", "", str(error))
-        except (KeyError, TypeError, AttributeError):
-            self._refuse(where, "", "", "its parts are not what they should be")
+    async def _gather_foreign(self, found: Iterator[Entry | Problem], size: int) -> None:
+        # With the last page of a list come those before it.
+        if size + self._foreign.bytes_held <= READ_ON_LOOP_BYTES_MAX:
+            for one in found:
+                await self._gather_with_thread(one)
+            return
+        while some := await _in_thread(_next_of, found):
+            for one in some:
+                await self._gather_with_thread(one)
 
-    async def _take_one(self, where: str, kind: str, value: Any) -> None:
-        if kind == "implied_thread" and value["id"] in self._threads_there:
+    async def _gather_with_thread(self, one: Entry | Problem) -> None:
+        """What others have listed of a thread often comes without it: messages and runs bring theirs."""
+        if isinstance(one, Entry) and one.kind in {"message", "run"} and one.places[0] not in self._threads_there:
+            try:
+                await self._gather(entries.implied_thread(one))
+            except RefusedError as error:
+                one = Problem(one.where, one.kind, one.places[1], str(error))
+        await self._gather(one)
+
+    async def _gather(self, one: Entry | Problem) -> None:
+        if isinstance(one, Problem):
+            self._refuse(one)
             return
-        try:
-            entry = entries.prepare(where, kind, value)
-        except RefusedError as error:
-            self._refuse(where, kind, entries.id_of(value), str(error))
-            return
-        if len(self._batch) >= OBJECTS_AT_ONCE or (self._batch and self._bytes + len(entry.body) > BYTES_AT_ONCE):
+        for name in one.left_out:
+            self._refuse(Problem(one.where, one.kind, one.own_id, f"its {name!r} are not taken in"))
+        if len(self._batch) >= OBJECTS_AT_ONCE or (self._batch and self._bytes + len(one.body) > BYTES_AT_ONCE):
             await self._flush()
         elif len(self._batch) % OBJECTS_A_TURN == 0:
             await asyncio.sleep(0)
-        if kind in ("thread", "implied_thread"):
+        if one.kind == "thread":
             if len(self._threads_there) >= REMEMBERED_MAX:
                 self._threads_there.clear()
-            self._threads_there[entry.places[0]] = None
-        self._batch.append(entry)
-        self._bytes += len(entry.body)
+            self._threads_there[one.places[0]] = None
+        self._batch.append(one)
+        self._bytes += len(one.body)
+
+    def _hold_with_batches(self, bytes_of_line: int) -> None:
+        self._hold(bytes_of_line + self._foreign.bytes_held + self._bytes + self._bytes_writing)
 
     async def _flush(self) -> None:
         """Begins to store what is gathered, when what was gathered before is stored."""
-        batch, self._batch, self._bytes = self._batch, [], 0
         await self._wait()
+        batch, self._batch = self._batch, []
+        self._bytes_writing, self._bytes = self._bytes, 0
         if batch:
             self._writing = asyncio.create_task(self._store(batch))
 
@@ -146,22 +157,21 @@ class Importer:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             await writing
+            self._bytes_writing = 0
 
     async def _store(self, batch: list[Entry]) -> None:
         would = self._would if self.report.dry_run else None
+        place = storing.Place(self._ctx.project_id, self._ctx.settings.thread_messages_max)
         # A dry run writes nothing, but holds what it looks at as an import does.
-        await self._ctx.store.write(lambda tx: storing.store(tx, self._ctx.project_id, batch, would))
+        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, would))
         for entry in batch:
-            if entry.kind == "implied_thread":
-                # Nobody asked for it. If it could not be made, its messages tell.
-                if not entry.outcome:
-                    self._count(self.report.created, "thread")
-            elif not entry.outcome:
+            if not entry.outcome:
                 self._count(self.report.created, entry.kind)
             elif entry.outcome == entries.KNOWN:
                 self._count(self.report.known, entry.kind)
-            else:
-                self._refuse(entry.where, entry.kind, next(filter(None, reversed(entry.places))), entry.outcome)
+            elif not entry.is_implied:
+                # Of a thread that nobody named, what belongs to it tells.
+                self._refuse(Problem(entry.where, entry.kind, entry.own_id, entry.outcome))
             if would is not None and not entry.outcome:
                 would.add(hash(entry.places))
 
@@ -169,7 +179,17 @@ class Importer:
     def _count(counts: dict[str, int], kind: str) -> None:
         counts[kind] = counts.get(kind, 0) + 1
 
-    def _refuse(self, where: str, kind: str, object_id: str, problem: str) -> None:
+    def _refuse(self, problem: Problem) -> None:
         self.report.refused += 1
         if len(self.report.problems) < PROBLEMS_MAX:
-            self.report.problems.append(Problem(where, kind, object_id, problem))
+            # What is told of the line is not to be as long as the line.
+            kind, its_id, why = (text[:PROBLEM_CHARACTERS_MAX] for text in (problem.kind, problem.id, problem.problem))
+            self.report.problems.append(Problem(problem.where, kind, its_id, why))
+
+
+async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_large_lines, call, *arguments)
+
+
+def _next_of(found: Iterator[Entry | Problem]) -> list[Entry | Problem]:
+    return list(islice(found, OBJECTS_A_TURN))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from msgspec import Raw, Struct
@@ -37,8 +37,11 @@ def decode(line: bytes) -> Line | None:
         return None
 
 
-async def split(source: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
-    """The lines that are not empty, with their numbers; or a document, with the number 0."""
+async def split(source: AsyncIterator[bytes], hold: Callable[[int], None]) -> AsyncIterator[tuple[int, bytes]]:
+    """The lines that are not empty, with their numbers; or a document, with the number 0.
+
+    `hold` is told how many bytes wait for the rest of their line.
+    """
     rest, number, is_document, is_begun = bytearray(), 0, False, False
     async for piece in source:
         rest += piece
@@ -46,6 +49,7 @@ async def split(source: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]
             is_begun = True
             if rest.startswith(_MARK):
                 del rest[: len(_MARK)]
+        hold(len(rest))
         if len(rest) > LINE_BYTES_MAX:
             what = "A document" if is_document else f"Line {number + 1}"
             raise BadRequestError(f"{what} is longer than {LINE_BYTES_MAX} bytes.")

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from threadkeep import assistants, message_versions, messages, threads
 from threadkeep.imports.entries import KNOWN, Entry, Places
 from threadkeep.store import queries
-from threadkeep.store.interface import Transaction
+from threadkeep.store.interface import BIGINT_MAX, Transaction
 from threadkeep.store.queries import Query
 
 sql = queries.load("imports")
 
 
-def store(tx: Transaction, project_id: str, batch: list[Entry], would: set[int] | None) -> None:
+class Place(NamedTuple):
+    """Whose threads they become, and how many messages each may have."""
+
+    project_id: str
+    thread_messages_max: int
+
+
+def store(tx: Transaction, place: Place, batch: list[Entry], would: set[int] | None) -> None:
     """Stores what is new in a batch, and notes in each entry what became of it.
 
     With `would`, the hashes of what a dry run would have stored before, nothing is written.
@@ -27,8 +34,8 @@ def store(tx: Transaction, project_id: str, batch: list[Entry], would: set[int] 
     for entry in batch:
         # The unit may be run again.
         entry.outcome = ""
-        by_kind["thread" if entry.kind == "implied_thread" else entry.kind].append(entry)
-    unit = _Unit(tx, project_id, batch, would)
+        by_kind[entry.kind].append(entry)
+    unit = _Unit(tx, place, batch, would)
     for kind, store_kind in _STORES.items():
         if kind in by_kind:
             store_kind(unit, by_kind[kind])
@@ -44,6 +51,9 @@ class _Thread:
     deleted_seq: int = 0
     message_seq: int = 0
     run_seq: int = 0
+    # How many messages this unit adds; and how many there are then, looked up once numbers say it may be too many.
+    added: int = 0
+    messages: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -54,9 +64,10 @@ class _Thread:
 class _Unit:
     """What is known in one unit of work, and the rows that are to be written."""
 
-    def __init__(self, tx: Transaction, project_id: str, batch: list[Entry], would: set[int] | None) -> None:
+    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], would: set[int] | None) -> None:
         self.tx = tx
-        self.project_id = project_id
+        self.project_id = place.project_id
+        self.messages_max = place.thread_messages_max
         self.is_dry = would is not None
         self._would = would or ()
         self._stored: set[Places] = set()
@@ -186,13 +197,28 @@ def _store_messages(unit: _Unit, entries: list[Entry]) -> None:
     added: dict[str, dict[str, Any]] = {}
     for entry, thread in unit.new(entries, sql.list_known_messages):
         before = max(thread.message_seq, thread.deleted_seq)
+        if before >= unit.messages_max and not _has_room(unit, thread, entry):
+            continue
         thread.message_seq = before + 1
+        thread.added += 1
         row = messages.columns(entry.value, entry.body)
         unit.put(entry, messages.sql.insert_message, {"seq": thread.message_seq, **row})
         thread_id = entry.places[0]
         added.setdefault(thread_id, {"thread_id": thread_id, "low": before})["high"] = thread.message_seq
     for new_ones in added.values():
         unit.also(messages.sql.queue_added, new_ones)
+
+
+def _has_room(unit: _Unit, thread: _Thread, entry: Entry) -> bool:
+    """Whether the thread can have one more message, which then counts."""
+    if thread.messages is None:
+        row = unit.tx.one(messages.sql.count_messages, thread_id=entry.places[0])
+        thread.messages = (row[0] if row else 0) + thread.added
+    if thread.messages >= unit.messages_max:
+        entry.outcome = f"its thread already has {thread.messages} messages, the most it can have"
+        return False
+    thread.messages += 1
+    return True
 
 
 def _store_runs(unit: _Unit, entries: list[Entry]) -> None:
@@ -219,6 +245,8 @@ class _Parts:
     list_last: Query
     insert: Query
     columns: Callable[[Entry], dict[str, Any]]
+    # The most of them that one message or run can have.
+    most: int = BIGINT_MAX
 
     def __call__(self, unit: _Unit, entries: list[Entry]) -> None:
         """Stores them."""
@@ -229,6 +257,9 @@ class _Parts:
             thread_id, whole_id, _ = entry.places
             if not unit.is_there(known, (thread_id, whole_id, "")):
                 entry.outcome = f"there is no {self.whole} {whole_id}"
+                continue
+            if last[thread_id, whole_id] >= self.most:
+                entry.outcome = f"its {self.whole} already has {self.most} of them, the most it can have"
                 continue
             last[thread_id, whole_id] += 1
             unit.put(entry, self.insert, {"seq": last[thread_id, whole_id], **self.columns(entry)})
@@ -258,6 +289,7 @@ _STORES: dict[str, Callable[[_Unit, list[Entry]], None]] = {
         list_last=sql.list_last_versions,
         insert=message_versions.sql.insert_version,
         columns=_version_columns,
+        most=message_versions.VERSIONS_MAX,
     ),
     "run": _store_runs,
     "run_step": _Parts(

@@ -30,11 +30,14 @@ def is_shared(settings: Settings) -> bool:
     return settings.database.startswith(POSTGRES_PREFIXES)
 
 
-def create_store(settings: Settings, *, serving: bool = False) -> Store:
-    """The store that `settings.database` names, not yet open. `serving`: this process is the one that serves it."""
+def create_store(settings: Settings, *, serving: bool = False, writes_much: bool = False) -> Store:
+    """The store that `settings.database` names, not yet open. `serving`: this process is the one that serves it;
+    `writes_much`: it is not, but what it writes is long.
+    """
     if is_shared(settings):
         return _create_postgres_store(settings)
-    return SqliteStore(sqlite_path(settings.database), serving=serving, write_queue_max=settings.write_queue_max)
+    path = sqlite_path(settings.database)
+    return SqliteStore(path, serving=serving, writes_much=writes_much, write_queue_max=settings.write_queue_max)
 
 
 def _create_postgres_store(settings: Settings) -> Store:

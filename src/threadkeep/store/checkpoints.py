@@ -1,8 +1,8 @@
 """When the write-ahead log goes back into the database file.
 
-One connection alone checkpoints. Under load it copies in the background and asks the writer to let it copy the small
-rest between two commits: only then does SQLite start the log anew, so it cannot grow without bound. When writes pause,
-the log is truncated, and with `secure_delete` on, deleted text is then gone from every file.
+One connection of a process alone checkpoints. Under load it copies in the background and asks the writer to let it copy
+the small rest between two commits: only then does SQLite start the log anew, so it cannot grow without bound. When
+writes pause, the log is truncated, and with `secure_delete` on, deleted text is then gone from every file.
 """
 
 from __future__ import annotations

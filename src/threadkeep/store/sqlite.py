@@ -55,11 +55,17 @@ class HalfDoneError(Exception):
 
 
 class SqliteStore:
-    """`Store` on one SQLite file. With `serving`, this process alone may serve the file."""
+    """`Store` on one SQLite file. With `serving`, this process alone may serve the file.
 
-    def __init__(self, path: Path, *, serving: bool = False, write_queue_max: int = 4096) -> None:
+    Who is not serving and `writes_much` does not leave the write-ahead log to the server: there may be none.
+    """
+
+    def __init__(
+        self, path: Path, *, serving: bool = False, writes_much: bool = False, write_queue_max: int = 4096
+    ) -> None:
         self.path = path
         self._serving = serving
+        self._checkpoints = serving or writes_much
         self._queue_max = write_queue_max
         self._queue: deque[tuple[Unit, asyncio.Future[Any], float]] = deque()
         self._groups = Histogram(GROUP_BOUNDS)
@@ -97,8 +103,8 @@ class SqliteStore:
             self._transaction = SqliteTransaction(self._writer)
             self._reader = LoopReader(self._connect(read_only=True))
             undo.callback(self._reader.close)
-            # A command beside a server leaves the write-ahead log to that server.
-            self._checkpointer = Checkpointer(self._connect()) if self._serving else None
+            # A short command beside a server leaves the write-ahead log to that server.
+            self._checkpointer = Checkpointer(self._connect()) if self._checkpoints else None
         except apsw.NotADBError:
             raise CommandError(f"{self.path} is not a SQLite database.") from None
         except STORAGE_ERRORS as error:

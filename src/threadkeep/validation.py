@@ -1,4 +1,4 @@
-"""The second look at a refused body: which field is wrong, in the original's words.
+"""The second look at a refused value: which field is wrong, in the original's words.
 
 The decoder decides whether a value fits its type, and is fast; it does not say where in the form clients know.
 `explain` walks the decoded JSON beside the very same types and finds the first thing that is wrong, so each limit
