@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from time import tzset
 
@@ -782,16 +781,15 @@ def test_others_are_answered_while_a_long_document_is_read(client):
     thread_id = new_id(client, "thread")
     # Nothing of it is stored, so nobody waits for the database.
     text = json.dumps([message(thread_id, "msg_1", created_at=-1) for _ in range(30_000)])
-    client.beta.assistants.list()
-    longest, began = 0.0, time.perf_counter()
+    answered = 0
     with ThreadPoolExecutor(1) as pool:
         report = pool.submit(take_in, client, text=text)
         while not report.done():
-            asked = time.perf_counter()
             client.beta.assistants.list()
-            longest = max(longest, time.perf_counter() - asked)
+            answered += 1
     assert report.result()["refused"] == 30_000
-    assert longest < (time.perf_counter() - began) / 3
+    # A few come through while the document is sent.
+    assert answered > 20
 
 
 def test_export_and_import_need_a_key(server):
