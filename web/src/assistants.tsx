@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { call, query, wordsOf } from "./api";
+import { FormEnd } from "./formend";
 import { useModal } from "./modal";
 import { announce, complain } from "./notices";
 import type { Assistant, Page, Tool } from "./wire";
@@ -209,19 +210,7 @@ function Form({ subject }: { subject: Assistant | "new" }) {
             Add a function
           </button>
         </fieldset>
-        {problem && (
-          <p class="problem" role="alert">
-            {problem}
-          </p>
-        )}
-        <footer>
-          <button type="button" onClick={close}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={isSaving}>
-            Save
-          </button>
-        </footer>
+        <FormEnd problem={problem} action="Save" isHeld={isSaving} onCancel={close} />
       </form>
     </dialog>
   );
