@@ -198,6 +198,26 @@ def test_a_failed_run_tells_why_and_what_to_do(page, model, say, shoot):
     expect(trouble).to_have_count(0)
 
 
+def test_a_tool_that_the_server_does_not_have_can_be_taken_out(page, client, model, say, shoot):
+    [assistant] = client.beta.assistants.list().data
+    client.beta.assistants.update(assistant.id, tools=[WEATHER, {"type": "file_search"}, {"type": "code_interpreter"}])
+    page.reload()
+    say(page, "Question")
+    expect(page.get_by_role("region", name="The run failed")).to_contain_text("Edit, then Other tools")
+    page.get_by_role("button", name="Edit", exact=True).last.click()
+    form = page.get_by_role("dialog", name="Edit assistant")
+    shoot(page, "tools")
+    form.get_by_role("button", name="Remove file_search").click()
+    form.get_by_role("button", name="Remove code_interpreter").click()
+    expect(form.get_by_text("Other tools")).to_have_count(0)
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_have_count(0)
+    assert [tool.type for tool in client.beta.assistants.retrieve(assistant.id).tools] == ["function"]
+    model.reply(testing.text("Now it works."))
+    page.get_by_role("button", name="Try again").click()
+    expect(answers(page)).to_have_text(["Now it works."])
+
+
 TROUBLES = {
     "The model server's rate limit is exceeded.": (testing.error(429), "Wait a little and run again."),
     "You exceeded your current quota": (testing.error(429, code="insufficient_quota"), "Look at the plan"),

@@ -37,7 +37,7 @@ const BY_WORDS: [RegExp, string][] = [
   ],
   [/called tools \d+ times/i, "Look whether the outputs answer what the model asks for, or raise run_tool_rounds_max."],
   [/stopped, again and again/i, "Look into the server's log for why its processes stop, then run again."],
-  [/not there yet|does not have|not supported/i, "Take the tools that this server does not have out of the assistant."],
+  [/not there yet|does not have|not supported/i, "Take the tools that this server does not have out of the assistant: Edit, then Other tools."],
   [/already has \d+ messages/i, "The thread is full: go on in a new one."],
 ];
 

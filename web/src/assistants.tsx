@@ -131,6 +131,7 @@ function Form({ subject }: { subject: Assistant | "new" }) {
   const [functions, setFunctions] = useState<string[]>(() =>
     (known?.tools ?? []).filter((tool) => tool.function).map((tool) => JSON.stringify(tool.function, null, 2)),
   );
+  const [others, setOthers] = useState<Tool[]>(() => (known?.tools ?? []).filter((tool) => !tool.function));
   const close = (): void => {
     inForm.value = null;
   };
@@ -138,7 +139,7 @@ function Form({ subject }: { subject: Assistant | "new" }) {
   const save = async (form: HTMLFormElement): Promise<void> => {
     setSaving(true);
     try {
-      const body = bodyOf(new FormData(form), functions, known);
+      const body = bodyOf(new FormData(form), functions, others);
       const saved = await call<Assistant>("POST", known ? `/assistants/${known.id}` : "/assistants", { body });
       assistants.value = known
         ? assistants.value.map((other) => (other.id === saved.id ? saved : other))
@@ -210,16 +211,32 @@ function Form({ subject }: { subject: Assistant | "new" }) {
             Add a function
           </button>
         </fieldset>
+        {others.length > 0 && (
+          <fieldset>
+            <legend>Other tools</legend>
+            {others.map((tool, index) => (
+              <div class="line" key={index}>
+                <code>{tool.type}</code>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Remove ${tool.type}`}
+                  onClick={() => setOthers(others.toSpliced(index, 1))}
+                >
+                  Remove
+                </button>
+              </div>
+            ))}
+          </fieldset>
+        )}
         <FormEnd problem={problem} action="Save" isHeld={isSaving} onCancel={close} />
       </form>
     </dialog>
   );
 }
 
-function bodyOf(form: FormData, functions: string[], known: Assistant | null): Record<string, unknown> {
+function bodyOf(form: FormData, functions: string[], others: Tool[]): Record<string, unknown> {
   const text = (name: string): string => String(form.get(name) ?? "").trim();
-  // Tools that this form does not show are kept.
-  const others = (known?.tools ?? []).filter((tool) => !tool.function);
   return {
     name: text("name") || null,
     model: text("model"),
