@@ -97,7 +97,7 @@ def test_a_lost_connection_is_taken_up_again_behind_the_last_event(new_page, mod
     assert min(resumed) > 20
 
 
-def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server, sdk, model, say, tmp_path):
+def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server, sdk, model, say, tmp_path, shoot):
     database = f"sqlite:///{tmp_path}/threadkeep.db"
     with testing.serve(upstream_url=model.base_url, database=database) as first:
         port = int(first.url.rpartition(":")[2])
@@ -115,6 +115,10 @@ def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server
     expect(page.get_by_text("Connection lost")).to_have_count(0)
     page.get_by_role("button", name="Runs").click()
     expect(page.get_by_text("2: a process stopped once, and another went on.")).to_be_visible()
+    begun = page.get_by_role("article", name="Ada").first
+    expect(begun).to_contain_text("The server stopped here; the answer was begun again below.")
+    expect(page.get_by_text("The run failed here.")).to_have_count(0)
+    shoot(page, "taken-over")
 
 
 def test_stop_ends_the_answer_and_keeps_what_was_said(page, model, say):

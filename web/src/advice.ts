@@ -1,6 +1,6 @@
 // What went wrong in a run, and what to do about it.
 
-import type { Message, Run } from "./wire";
+import { isActive, type Message, type Run } from "./wire";
 
 export interface Trouble {
   title: string;
@@ -80,6 +80,14 @@ const ENDS: Record<string, string> = {
   content_filter: "The content filter stopped the answer here.",
 };
 
-/** Why a message has no end. */
-export const endOf = (message: Message): string | null =>
-  message.status === "incomplete" ? (ENDS[message.incomplete_details?.reason ?? ""] ?? "Not finished.") : null;
+/** Why a message has no end. `run` is the run it is of, `isFollowed` says whether the run has said something after it. */
+export function endOf(message: Message, run: Run | undefined, isFollowed: boolean): string | null {
+  if (message.status !== "incomplete") return null;
+  const reason = message.incomplete_details?.reason ?? "";
+  // The API has no reason of its own for what a process left behind whose run another one took over.
+  if (reason === "run_failed" && (isFollowed || (run && run.status !== "failed"))) {
+    const isGoingOn = isFollowed || (run !== undefined && isActive(run));
+    return `The server stopped here${isGoingOn ? "; the answer was begun again below" : ""}.`;
+  }
+  return ENDS[reason] ?? "Not finished.";
+}

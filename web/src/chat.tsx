@@ -118,7 +118,7 @@ interface ItemProps {
 function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
   if (item.kind === "calls") return <Calls conversation={conversation} run={item.run} step={item.step} />;
   if (item.kind === "end") return <RunEnd conversation={conversation} run={item.run} isHeld={isHeld} act={act} />;
-  const { message } = item;
+  const { message, end } = item;
   const copyTo = async (): Promise<void> => {
     const thread = conversation.thread.value;
     if (thread) go((await copy(thread, message.id)).id);
@@ -126,6 +126,7 @@ function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
   return (
     <MessageView
       message={message}
+      end={end}
       name={nameOfAuthor(message)}
       isHeld={isHeld}
       canCopy={abilities.value.copy}
