@@ -56,6 +56,20 @@ def test_a_thread_is_called_after_its_first_words(page, client, model, say):
     assert thread["metadata"] == {"title": "How are you today?"}
 
 
+def test_a_title_keeps_the_characters_of_the_first_words(page, model, say):
+    model.reply(testing.text("Fine."))
+    say(page, "Is <b>x</b> `*bold*`\nin my_page?")
+    expect(page.locator(".row .name")).to_have_text("Is <b>x</b> `*bold*` in my_page?")
+
+
+def test_a_long_title_ends_with_a_whole_character(page, client, model, say):
+    model.reply(testing.text("Fine."))
+    say(page, "🐟" * 100)
+    expect(answers(page)).to_have_text("Fine.")
+    [thread] = client.get("/threads", cast_to=object)["data"]
+    assert thread["metadata"] == {"title": "🐟" * 70 + "…"}
+
+
 def test_a_reload_in_mid_answer_goes_on_where_it_was(page, model, say, shoot):
     model.reply(testing.text(*WORDS))
     model.hold(21)

@@ -11,7 +11,8 @@ import type { Metadata, Page, SearchResult, Thread } from "./wire";
 const FIRST_PAGE = 30;
 const PAGE = 100;
 const SEARCH_PAGE = 50;
-const TITLE_CHARACTERS = 70;
+// By whole characters: half an emoji is none.
+const TITLE = /^.{0,70}/u;
 
 export interface Row {
   thread: Thread;
@@ -148,9 +149,9 @@ export function titleOf(thread: Thread): string {
 
 /** A title made of the first words of a text. */
 export function titleFrom(text: string): string {
-  const line = text.replace(/[`*_#>\s]+/g, " ").trim();
-  if (line.length <= TITLE_CHARACTERS) return line;
-  return `${line.slice(0, TITLE_CHARACTERS).replace(/\s+\S*$/, "")}…`;
+  const line = text.trim().replace(/\s+/g, " ");
+  const start = TITLE.exec(line)![0];
+  return start === line ? line : `${start.replace(/\s+\S*$/, "")}…`;
 }
 
 export async function retitle(thread: Thread, title: string): Promise<Thread> {
