@@ -217,6 +217,15 @@ def test_what_is_closed_gives_the_focus_back(page, say):
     expect(page.get_by_role("button", name="Runs")).to_be_focused()
 
 
+def test_the_focus_goes_to_the_message_after_the_first_assistant(page):
+    page.get_by_role("button", name="Make an assistant").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Model")).to_have_value("scripted")
+    page.get_by_label("Name").press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_focused()
+
+
 @pytest.mark.usefixtures("assistant")
 def test_a_phone_shows_one_thing_at_a_time(new_page, server, client, model, say, shoot):
     furnish(client)
