@@ -344,7 +344,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
     }, complain);
   };
   return (
-    <header class="top">
+    <header class="top wraps">
       <a class="back" href="#/" aria-label="All threads">
         ←
       </a>
