@@ -283,7 +283,7 @@ def test_older_messages_come_when_one_scrolls_up(page, client):
         page.get_by_role("region", name="Messages").evaluate("box => { box.scrollTop = 0 }")
         expect(page.locator(".message")).not_to_have_count(count)
     expect(page.locator(".message")).to_have_count(120)
-    expect(page.get_by_text("message 0", exact=True)).to_have_count(1)
+    expect(page.locator(".message").get_by_text("message 0", exact=True)).to_have_count(1)
 
 
 def test_what_was_written_but_not_sent_survives_a_reload(page):

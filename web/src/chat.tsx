@@ -11,8 +11,9 @@ import { MessageView } from "./message";
 import { editMetadata } from "./metadata";
 import { complain } from "./notices";
 import { go, place } from "./place";
-import { copy, remove, replace, retitle, titleOf } from "./threads";
+import { copy, remove, replace, retitle } from "./threads";
 import { amount } from "./times";
+import { titleOf } from "./titles";
 import { isActive, type Message, type Run, type Thread } from "./wire";
 
 const DRAFT = "threadkeep.draft.";
@@ -333,14 +334,15 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
   const [isEdited, setEdited] = useState(false);
   const isLeftByKey = useRef(false);
   const { showsRuns } = place.value;
+  const title = thread ? titleOf(thread) : "";
   useEffect(() => {
-    document.title = thread ? `${titleOf(thread)} · Threadkeep` : "Threadkeep";
-  }, [thread]);
-  const save = (title: string): void => {
+    document.title = thread ? `${title} · Threadkeep` : "Threadkeep";
+  }, [title]);
+  const save = (changed: string): void => {
     setEdited(false);
-    if (!thread || !title.trim() || title === titleOf(thread)) return;
-    retitle(thread, title.trim()).then((changed) => {
-      conversation.thread.value = changed;
+    if (!thread || !changed.trim() || changed === title) return;
+    retitle(thread, changed.trim()).then((retitled) => {
+      conversation.thread.value = retitled;
     }, complain);
   };
   return (
@@ -352,7 +354,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
         <input
           aria-label="Title"
           maxLength={512}
-          defaultValue={titleOf(thread)}
+          defaultValue={title}
           ref={(element) => element?.focus()}
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
@@ -362,7 +364,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
             if (event.key === "Enter") event.currentTarget.blur();
             if (event.key === "Escape") {
               // It loses the focus on its way out, and that must not save.
-              event.currentTarget.value = titleOf(thread);
+              event.currentTarget.value = title;
               setEdited(false);
             }
           }}
@@ -380,7 +382,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
             }}
             onClick={() => setEdited(true)}
           >
-            {thread ? titleOf(thread) : "\u00a0"}
+            {title || "\u00a0"}
           </button>
         </h1>
       )}
