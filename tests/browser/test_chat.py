@@ -56,6 +56,20 @@ def test_a_thread_is_called_after_its_first_words(page, client, model, say):
     assert thread["metadata"] == {"title": "How are you today?"}
 
 
+def test_a_title_keeps_the_characters_of_the_first_words(page, model, say):
+    model.reply(testing.text("Fine."))
+    say(page, "Is <b>x</b> `*bold*`\nin my_page?")
+    expect(page.locator(".row .name")).to_have_text("Is <b>x</b> `*bold*` in my_page?")
+
+
+def test_a_long_title_ends_with_a_whole_character(page, client, model, say):
+    model.reply(testing.text("Fine."))
+    say(page, "🐟" * 100)
+    expect(answers(page)).to_have_text("Fine.")
+    [thread] = client.get("/threads", cast_to=object)["data"]
+    assert thread["metadata"] == {"title": "🐟" * 70 + "…"}
+
+
 def test_a_reload_in_mid_answer_goes_on_where_it_was(page, model, say, shoot):
     model.reply(testing.text(*WORDS))
     model.hold(21)
@@ -97,7 +111,7 @@ def test_a_lost_connection_is_taken_up_again_behind_the_last_event(new_page, mod
     assert min(resumed) > 20
 
 
-def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server, sdk, model, say, tmp_path):
+def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server, sdk, model, say, tmp_path, shoot):
     database = f"sqlite:///{tmp_path}/threadkeep.db"
     with testing.serve(upstream_url=model.base_url, database=database) as first:
         port = int(first.url.rpartition(":")[2])
@@ -115,6 +129,10 @@ def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server
     expect(page.get_by_text("Connection lost")).to_have_count(0)
     page.get_by_role("button", name="Runs").click()
     expect(page.get_by_text("2: a process stopped once, and another went on.")).to_be_visible()
+    begun = page.get_by_role("article", name="Ada").first
+    expect(begun).to_contain_text("The server stopped here; the answer was begun again below.")
+    expect(page.get_by_text("The run failed here.")).to_have_count(0)
+    shoot(page, "taken-over")
 
 
 def test_stop_ends_the_answer_and_keeps_what_was_said(page, model, say):
@@ -198,6 +216,26 @@ def test_a_failed_run_tells_why_and_what_to_do(page, model, say, shoot):
     expect(trouble).to_have_count(0)
 
 
+def test_a_tool_that_the_server_does_not_have_can_be_taken_out(page, client, model, say, shoot):
+    [assistant] = client.beta.assistants.list().data
+    client.beta.assistants.update(assistant.id, tools=[WEATHER, {"type": "file_search"}, {"type": "code_interpreter"}])
+    page.reload()
+    say(page, "Question")
+    expect(page.get_by_role("region", name="The run failed")).to_contain_text("Edit, then Other tools")
+    page.get_by_role("button", name="Edit", exact=True).last.click()
+    form = page.get_by_role("dialog", name="Edit assistant")
+    shoot(page, "tools")
+    form.get_by_role("button", name="Remove file_search").click()
+    form.get_by_role("button", name="Remove code_interpreter").click()
+    expect(form.get_by_text("Other tools")).to_have_count(0)
+    form.get_by_role("button", name="Save").click()
+    expect(form).to_have_count(0)
+    assert [tool.type for tool in client.beta.assistants.retrieve(assistant.id).tools] == ["function"]
+    model.reply(testing.text("Now it works."))
+    page.get_by_role("button", name="Try again").click()
+    expect(answers(page)).to_have_text(["Now it works."])
+
+
 TROUBLES = {
     "The model server's rate limit is exceeded.": (testing.error(429), "Wait a little and run again."),
     "You exceeded your current quota": (testing.error(429, code="insufficient_quota"), "Look at the plan"),
@@ -245,7 +283,7 @@ def test_older_messages_come_when_one_scrolls_up(page, client):
         page.get_by_role("region", name="Messages").evaluate("box => { box.scrollTop = 0 }")
         expect(page.locator(".message")).not_to_have_count(count)
     expect(page.locator(".message")).to_have_count(120)
-    expect(page.get_by_text("message 0", exact=True)).to_have_count(1)
+    expect(page.locator(".message").get_by_text("message 0", exact=True)).to_have_count(1)
 
 
 def test_what_was_written_but_not_sent_survives_a_reload(page):

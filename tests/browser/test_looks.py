@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from threadkeep import testing
 
 PHONE = {"width": 390, "height": 844}
+NARROW = {"width": 320, "height": 600}
 WIDE = {"width": 1280, "height": 800}
 
 FIRST_PAINT_BYTES_MAX = 60 * 1024
@@ -215,6 +216,29 @@ def test_what_is_closed_gives_the_focus_back(page, say):
     page.get_by_role("button", name="Runs").click()
     page.get_by_role("button", name="Close runs").click()
     expect(page.get_by_role("button", name="Runs")).to_be_focused()
+
+
+def test_the_focus_goes_to_the_message_after_the_first_assistant(page):
+    page.get_by_role("button", name="Make an assistant").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Model")).to_have_value("scripted")
+    page.get_by_label("Name").press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_focused()
+
+
+def test_a_narrow_screen_has_room_for_the_title(new_page, server, client, shoot):
+    thread = client.beta.threads.create(metadata={"title": "A tale of two cities"})
+    page = new_page(viewport=NARROW)
+    page.goto(f"{server.url}#/{thread.id}")
+    title = page.get_by_role("button", name="A tale of two cities")
+    assert title.evaluate("title => title.scrollWidth <= title.clientWidth")
+    fits(page)
+    shoot(page, "narrow")
+    title.click()
+    shoot(page, "narrow-edited")
+    assert page.get_by_role("textbox", name="Title").bounding_box()["width"] > 200
+    fits(page)
 
 
 @pytest.mark.usefixtures("assistant")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from threadkeep import projects, testing, threads
@@ -15,6 +16,7 @@ ROWS_MAX = 60
 # What the page may compute for a frame; 16 ms are there.
 FRAME_MS_MAX = 10
 FRAMES = 200
+FIRST_MESSAGE = re.compile(r"/threads/(\w+)/messages\?limit=1&order=asc")
 
 # Scrolls on by so many pixels in each frame, until it has done so often enough.
 SCROLL = """async ({ pixels, frames }) => {
@@ -38,17 +40,18 @@ TO_THE_END = """async (count) => {
 }"""
 
 
-def fill(server, count):
+def fill(server, count, *, titles=True):
     """Makes threads through the server's own operations, many in one unit of work."""
+
+    def params(number):
+        metadata = {"title": f"Thread {number}"} if titles else {}
+        return ThreadCreateParams(metadata=metadata)
 
     async def work():
         app = server.app
         ctx = app.context_of((await projects.find(app.store, projects.DEFAULT_PROJECT)).project_id)
         for first in range(0, count, BATCH):
-            made = [
-                threads.new(ctx, ThreadCreateParams(metadata={"title": f"Thread {number}"}))
-                for number in range(first, min(first + BATCH, count))
-            ]
+            made = [threads.new(ctx, params(number)) for number in range(first, min(first + BATCH, count))]
             await app.store.write(lambda tx, made=made: [thread.store(tx) for thread in made])
 
     server.run(work())
@@ -70,8 +73,9 @@ def rows(page):
     return page.locator(".row")
 
 
-def test_a_hundred_thousand_threads_scroll_smoothly(server, new_page, shoot):
-    fill(server, THREADS)
+@pytest.mark.parametrize("titles", [True, False], ids=["titles", "none"])
+def test_a_hundred_thousand_threads_scroll_smoothly(server, new_page, shoot, titles):
+    fill(server, THREADS, titles=titles)
     page = new_page()
     page.goto(server.url)
     page.set_default_timeout(60_000)
@@ -115,6 +119,48 @@ def test_a_thread_opens_with_its_messages(page, client):
     expect(page.get_by_role("heading", name="A tale")).to_be_visible()
     expect(page.get_by_role("article", name="You")).to_contain_text("Once upon a time")
     assert page.url.endswith(f"#/{thread.id}")
+
+
+def asked_for_first_messages(page):
+    """The threads whose first message the page asks for, from now on."""
+    asked = []
+    page.on(
+        "request",
+        lambda request: asked.append(found[1]) if (found := FIRST_MESSAGE.search(request.url)) else None,
+    )
+    return asked
+
+
+def test_a_thread_without_a_title_is_called_after_its_first_message(page, client, shoot):
+    asked = asked_for_first_messages(page)
+    named = client.beta.threads.create(metadata={"title": "A tale"}, messages=[{"role": "user", "content": "Hello"}])
+    empty = client.beta.threads.create()
+    said = client.beta.threads.create(
+        messages=[{"role": "user", "content": "Where is\nmy *order*?"}, {"role": "user", "content": "Hello?"}]
+    )
+    page.reload()
+    names = page.locator(".row .name")
+    expect(names).to_have_text(["Where is my *order*?", f"Untitled {empty.id[-6:]}", "A tale"])
+    shoot(page, "untitled")
+    rows(page).first.click()
+    expect(page.get_by_role("heading", name="Where is my *order*?")).to_be_visible()
+    expect(page).to_have_title("Where is my *order*? · Threadkeep")
+    assert sorted(asked) == sorted([empty.id, said.id])
+    assert named.id not in asked
+    assert client.beta.threads.retrieve(said.id).metadata == {}
+
+
+def test_first_messages_are_asked_for_in_sight_only(server, client, new_page):
+    fill(server, 1000, titles=False)
+    page = new_page()
+    asked = asked_for_first_messages(page)
+    page.goto(server.url)
+    expect(rows(page).first).to_have_attribute("aria-posinset", "1")
+    [oldest] = client.get("/threads?order=asc&limit=1", cast_to=object)["data"]
+    with page.expect_request(lambda request: f"{oldest['id']}/messages" in request.url):
+        page.evaluate(TO_THE_END, 1000)
+    in_sight = page.get_by_role("listbox", name="Threads").evaluate("list => Math.ceil(list.clientHeight / 58) + 1")
+    assert len(set(asked)) <= 2 * in_sight
 
 
 def test_a_title_is_changed_in_its_place(page, client):

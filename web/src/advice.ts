@@ -1,6 +1,6 @@
 // What went wrong in a run, and what to do about it.
 
-import type { Message, Run } from "./wire";
+import { isActive, type Message, type Run } from "./wire";
 
 export interface Trouble {
   title: string;
@@ -37,7 +37,7 @@ const BY_WORDS: [RegExp, string][] = [
   ],
   [/called tools \d+ times/i, "Look whether the outputs answer what the model asks for, or raise run_tool_rounds_max."],
   [/stopped, again and again/i, "Look into the server's log for why its processes stop, then run again."],
-  [/not there yet|does not have|not supported/i, "Take the tools that this server does not have out of the assistant."],
+  [/not there yet|does not have|not supported/i, "Take the tools that this server does not have out of the assistant: Edit, then Other tools."],
   [/already has \d+ messages/i, "The thread is full: go on in a new one."],
 ];
 
@@ -80,6 +80,14 @@ const ENDS: Record<string, string> = {
   content_filter: "The content filter stopped the answer here.",
 };
 
-/** Why a message has no end. */
-export const endOf = (message: Message): string | null =>
-  message.status === "incomplete" ? (ENDS[message.incomplete_details?.reason ?? ""] ?? "Not finished.") : null;
+/** Why a message has no end. `run` is the run it is of, `isFollowed` says whether the run has said something after it. */
+export function endOf(message: Message, run: Run | undefined, isFollowed: boolean): string | null {
+  if (message.status !== "incomplete") return null;
+  const reason = message.incomplete_details?.reason ?? "";
+  // The API has no reason of its own for what a process left behind whose run another one took over.
+  if (reason === "run_failed" && (isFollowed || (run && run.status !== "failed"))) {
+    const isGoingOn = isFollowed || (run !== undefined && isActive(run));
+    return `The server stopped here${isGoingOn ? "; the answer was begun again below" : ""}.`;
+  }
+  return ENDS[reason] ?? "Not finished.";
+}

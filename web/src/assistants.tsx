@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { call, query, wordsOf } from "./api";
+import { FormEnd } from "./formend";
 import { useModal } from "./modal";
 import { announce, complain } from "./notices";
 import type { Assistant, Page, Tool } from "./wire";
@@ -130,6 +131,7 @@ function Form({ subject }: { subject: Assistant | "new" }) {
   const [functions, setFunctions] = useState<string[]>(() =>
     (known?.tools ?? []).filter((tool) => tool.function).map((tool) => JSON.stringify(tool.function, null, 2)),
   );
+  const [others, setOthers] = useState<Tool[]>(() => (known?.tools ?? []).filter((tool) => !tool.function));
   const close = (): void => {
     inForm.value = null;
   };
@@ -137,7 +139,7 @@ function Form({ subject }: { subject: Assistant | "new" }) {
   const save = async (form: HTMLFormElement): Promise<void> => {
     setSaving(true);
     try {
-      const body = bodyOf(new FormData(form), functions, known);
+      const body = bodyOf(new FormData(form), functions, others);
       const saved = await call<Assistant>("POST", known ? `/assistants/${known.id}` : "/assistants", { body });
       assistants.value = known
         ? assistants.value.map((other) => (other.id === saved.id ? saved : other))
@@ -209,28 +211,32 @@ function Form({ subject }: { subject: Assistant | "new" }) {
             Add a function
           </button>
         </fieldset>
-        {problem && (
-          <p class="problem" role="alert">
-            {problem}
-          </p>
+        {others.length > 0 && (
+          <fieldset>
+            <legend>Other tools</legend>
+            {others.map((tool, index) => (
+              <div class="line" key={index}>
+                <code>{tool.type}</code>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Remove ${tool.type}`}
+                  onClick={() => setOthers(others.toSpliced(index, 1))}
+                >
+                  Remove
+                </button>
+              </div>
+            ))}
+          </fieldset>
         )}
-        <footer>
-          <button type="button" onClick={close}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={isSaving}>
-            Save
-          </button>
-        </footer>
+        <FormEnd problem={problem} action="Save" isHeld={isSaving} onCancel={close} />
       </form>
     </dialog>
   );
 }
 
-function bodyOf(form: FormData, functions: string[], known: Assistant | null): Record<string, unknown> {
+function bodyOf(form: FormData, functions: string[], others: Tool[]): Record<string, unknown> {
   const text = (name: string): string => String(form.get(name) ?? "").trim();
-  // Tools that this form does not show are kept.
-  const others = (known?.tools ?? []).filter((tool) => !tool.function);
   return {
     name: text("name") || null,
     model: text("model"),

@@ -11,8 +11,9 @@ import { MessageView } from "./message";
 import { editMetadata } from "./metadata";
 import { complain } from "./notices";
 import { go, place } from "./place";
-import { copy, remove, replace, retitle, titleOf } from "./threads";
+import { copy, remove, replace, retitle } from "./threads";
 import { amount } from "./times";
+import { titleOf } from "./titles";
 import { isActive, type Message, type Run, type Thread } from "./wire";
 
 const DRAFT = "threadkeep.draft.";
@@ -118,7 +119,7 @@ interface ItemProps {
 function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
   if (item.kind === "calls") return <Calls conversation={conversation} run={item.run} step={item.step} />;
   if (item.kind === "end") return <RunEnd conversation={conversation} run={item.run} isHeld={isHeld} act={act} />;
-  const { message } = item;
+  const { message, end } = item;
   const copyTo = async (): Promise<void> => {
     const thread = conversation.thread.value;
     if (thread) go((await copy(thread, message.id)).id);
@@ -126,6 +127,7 @@ function ItemView({ item, conversation, isHeld, found, act }: ItemProps) {
   return (
     <MessageView
       message={message}
+      end={end}
       name={nameOfAuthor(message)}
       isHeld={isHeld}
       canCopy={abilities.value.copy}
@@ -332,18 +334,19 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
   const [isEdited, setEdited] = useState(false);
   const isLeftByKey = useRef(false);
   const { showsRuns } = place.value;
+  const title = thread ? titleOf(thread) : "";
   useEffect(() => {
-    document.title = thread ? `${titleOf(thread)} · Threadkeep` : "Threadkeep";
-  }, [thread]);
-  const save = (title: string): void => {
+    document.title = thread ? `${title} · Threadkeep` : "Threadkeep";
+  }, [title]);
+  const save = (changed: string): void => {
     setEdited(false);
-    if (!thread || !title.trim() || title === titleOf(thread)) return;
-    retitle(thread, title.trim()).then((changed) => {
-      conversation.thread.value = changed;
+    if (!thread || !changed.trim() || changed === title) return;
+    retitle(thread, changed.trim()).then((retitled) => {
+      conversation.thread.value = retitled;
     }, complain);
   };
   return (
-    <header class="top">
+    <header class="top wraps">
       <a class="back" href="#/" aria-label="All threads">
         ←
       </a>
@@ -351,7 +354,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
         <input
           aria-label="Title"
           maxLength={512}
-          defaultValue={titleOf(thread)}
+          defaultValue={title}
           ref={(element) => element?.focus()}
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
@@ -361,7 +364,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
             if (event.key === "Enter") event.currentTarget.blur();
             if (event.key === "Escape") {
               // It loses the focus on its way out, and that must not save.
-              event.currentTarget.value = titleOf(thread);
+              event.currentTarget.value = title;
               setEdited(false);
             }
           }}
@@ -379,7 +382,7 @@ export function ChatHeader({ conversation }: { conversation: Conversation }) {
             }}
             onClick={() => setEdited(true)}
           >
-            {thread ? titleOf(thread) : "\u00a0"}
+            {title || "\u00a0"}
           </button>
         </h1>
       )}

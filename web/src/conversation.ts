@@ -5,7 +5,8 @@
 import { signal } from "@preact/signals";
 import { ApiError, Pauses, UnreachableError, ask, call, eventsOf, query, type StreamEvent } from "./api";
 import { announce, complain } from "./notices";
-import { add as addToList, titleFrom } from "./threads";
+import { add as addToList } from "./threads";
+import { learn, titleFrom } from "./titles";
 import { isActive, textOf } from "./wire";
 import type { Message, MessageDelta, Page, Part, Run, Step, StepDelta, Thread } from "./wire";
 
@@ -442,6 +443,7 @@ export class Conversation {
     const order = new Set(messages.map(({ id }) => id));
     for (const id of [...this.known.keys()]) if (!order.has(id)) this.known.delete(id);
     this.messages.value = messages;
+    if (!this.hasOlder.value) learn(this.id, messages[0]);
   }
 
   private drawSoon(): void {

@@ -1,10 +1,11 @@
 // What a thread looks like from top to bottom: messages, and between them the function calls and the ends of runs.
 
+import { endOf } from "./advice";
 import type { Conversation } from "./conversation";
 import type { Message, Run, Step } from "./wire";
 
 export type Item =
-  | { kind: "message"; key: string; message: Message; run: Run | undefined }
+  | { kind: "message"; key: string; message: Message; end: string | null }
   | { kind: "calls"; key: string; run: Run; step: Step }
   | { kind: "end"; key: string; run: Run };
 
@@ -32,7 +33,7 @@ export function itemsOf(conversation: Conversation): Item[] {
   messages.forEach((message, index) => {
     const run = message.run_id ? runById.get(message.run_id) : undefined;
     if (run && callsOf(run).length) showCalls(run, message.id);
-    items.push({ kind: "message", key: message.id, message, run });
+    items.push({ kind: "message", key: message.id, message, end: endOf(message, run, isFollowed(messages, index)) });
     if (run && messages[index + 1]?.run_id !== run.id) {
       showCalls(run);
       items.push({ kind: "end", key: `end ${run.id}`, run });
@@ -44,6 +45,12 @@ export function itemsOf(conversation: Conversation): Item[] {
     items.push({ kind: "end", key: `end ${newest.id}`, run: newest });
   }
   return items;
+}
+
+// Whether the run of a message without an end has said something after it.
+function isFollowed(messages: readonly Message[], index: number): boolean {
+  const { run_id, status } = messages[index]!;
+  return status === "incomplete" && run_id !== null && messages.slice(index + 1).some((other) => other.run_id === run_id);
 }
 
 const isLast = (run: Run, messages: readonly Message[]): boolean => (messages.at(-1)?.created_at ?? 0) <= run.created_at;

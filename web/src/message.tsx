@@ -2,7 +2,6 @@
 
 import { Component } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { endOf } from "./advice";
 import { CopyButton } from "./copy";
 import { Link, Markdown } from "./markdown";
 import { complain } from "./notices";
@@ -13,6 +12,8 @@ const SAFE_IMAGE = /^data:image\/(png|jpeg|gif|webp);base64,/i;
 
 interface Props {
   message: Message;
+  // Why it has no end.
+  end: string | null;
   name: string;
   // Nothing can be changed while a run holds the thread.
   isHeld: boolean;
@@ -31,7 +32,7 @@ export class MessageView extends Component<Props> {
     const now = this.props;
     return (
       now.message !== next.message || now.isHeld !== next.isHeld || now.name !== next.name ||
-      now.canCopy !== next.canCopy || now.isFound !== next.isFound
+      now.canCopy !== next.canCopy || now.isFound !== next.isFound || now.end !== next.end
     );
   }
 
@@ -40,12 +41,11 @@ export class MessageView extends Component<Props> {
   }
 }
 
-function View({ message, name, isHeld, canCopy, isFound, versions, onEdit, onRunAgain, onCopy, onMetadata }: Props) {
+function View({ message, end, name, isHeld, canCopy, isFound, versions, onEdit, onRunAgain, onCopy, onMetadata }: Props) {
   const [isEdited, setEdited] = useState(false);
   const isUser = message.role === "user";
   const text = textOf(message);
   const isWriting = message.status === "in_progress";
-  const end = endOf(message);
   return (
     <article
       class={`message ${message.role}${isFound ? " found" : ""}`}

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, wordsOf } from "./api";
+import { FormEnd } from "./formend";
 import { subject, type Described, type Subject } from "./metadata";
 import { useModal } from "./modal";
 import { announce } from "./notices";
@@ -112,22 +113,15 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
             </button>
           </div>
         )}
-        {(words || refusal) && (
-          <p class="problem" role="alert">
-            {words || refusal}
-          </p>
-        )}
         <p class="muted small">
           Keys have at most {KEY_CHARACTERS_MAX} characters, values {VALUE_CHARACTERS_MAX}.
         </p>
-        <footer>
-          <button type="button" onClick={close}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={isSaving || !before || words !== ""}>
-            Save
-          </button>
-        </footer>
+        <FormEnd
+          problem={words || refusal}
+          action="Save"
+          isHeld={isSaving || !before || words !== ""}
+          onCancel={close}
+        />
       </form>
     </dialog>
   );

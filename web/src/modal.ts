@@ -7,8 +7,15 @@ export function useModal(): RefObject<HTMLDialogElement | null> {
   const dialog = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => {
     const { current } = dialog;
+    const opener = document.activeElement;
     current!.showModal();
-    return () => current!.close();
+    return () => {
+      current!.close();
+      // What opened it may be gone with what it was for, as the button for a first assistant is.
+      requestAnimationFrame(() => {
+        if (!opener?.isConnected) document.querySelector<HTMLElement>(".composer textarea")?.focus();
+      });
+    };
   }, []);
   return dialog;
 }

@@ -1,6 +1,6 @@
 // The left side: searching threads, and the list of them.
 
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { abilities } from "./abilities";
 import { keyAsked } from "./api";
@@ -8,6 +8,7 @@ import { go, place } from "./place";
 import { Settings } from "./settings";
 import * as threads from "./threads";
 import { fullTime, shortTime } from "./times";
+import { learnOf, titleOf } from "./titles";
 import { VirtualList, bringIntoSight } from "./virtual";
 
 const ROW_PX = 58;
@@ -76,6 +77,14 @@ function List() {
   const box = useRef<HTMLDivElement>(null);
   const count = threads.rowCount();
   const open = place.value.thread;
+  const learnTitles = (): void => {
+    learnOf(() => {
+      if (!box.current) return [];
+      const { scrollTop, clientHeight } = box.current;
+      return threads.between(Math.floor(scrollTop / ROW_PX), Math.ceil((scrollTop + clientHeight) / ROW_PX));
+    });
+  };
+  useEffect(learnTitles, [threads.version.value]);
   const moveTo = (index: number): void => {
     current.value = Math.max(0, Math.min(index, count - 1));
     bringIntoSight(box.current!, current.value, ROW_PX);
@@ -121,6 +130,7 @@ function List() {
         count={count}
         rowHeight={ROW_PX}
         onNearEnd={() => void threads.loadMore()}
+        onLook={learnTitles}
         onFocus={() => {
           if (current.value < 0 && count) moveTo(Math.max(0, threads.indexOf(open)));
         }}
@@ -158,7 +168,7 @@ function RowView({ index, isOpen }: { index: number; isOpen: boolean }) {
       }}
     >
       <div class="line">
-        <span class="name">{threads.titleOf(thread)}</span>
+        <span class="name">{titleOf(thread)}</span>
         <time class="muted small" title={fullTime(thread.created_at)}>
           {shortTime(thread.created_at)}
         </time>

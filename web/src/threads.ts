@@ -4,6 +4,7 @@ import { batch, signal } from "@preact/signals";
 import { abilities } from "./abilities";
 import { ApiError, call, query } from "./api";
 import { go, place } from "./place";
+import { titleOf } from "./titles";
 import { deleteLater, isGone as isGonePath } from "./undo";
 import type { Metadata, Page, SearchResult, Thread } from "./wire";
 
@@ -11,7 +12,6 @@ import type { Metadata, Page, SearchResult, Thread } from "./wire";
 const FIRST_PAGE = 30;
 const PAGE = 100;
 const SEARCH_PAGE = 50;
-const TITLE_CHARACTERS = 70;
 
 export interface Row {
   thread: Thread;
@@ -38,6 +38,7 @@ let cursor: string | null = null;
 const isGone = (thread: Thread): boolean => isGonePath(`/threads/${thread.id}`);
 
 export const rowAt = (index: number): Row => rows[index]!;
+export const between = (first: number, end: number): Thread[] => rows.slice(first, end).map(({ thread }) => thread);
 export const rowCount = (): number => (void version.value, rows.length);
 export const indexOf = (threadId: string): number => rows.findIndex((row) => row.thread.id === threadId);
 
@@ -140,17 +141,6 @@ export function replace(thread: Thread): void {
   if (index < 0) return;
   rows[index] = { ...rows[index]!, thread };
   version.value++;
-}
-
-export function titleOf(thread: Thread): string {
-  return thread.metadata["title"] || `Untitled ${thread.id.slice(-6)}`;
-}
-
-/** A title made of the first words of a text. */
-export function titleFrom(text: string): string {
-  const line = text.replace(/[`*_#>\s]+/g, " ").trim();
-  if (line.length <= TITLE_CHARACTERS) return line;
-  return `${line.slice(0, TITLE_CHARACTERS).replace(/\s+\S*$/, "")}…`;
 }
 
 export async function retitle(thread: Thread, title: string): Promise<Thread> {

@@ -12,11 +12,13 @@ interface Props extends Omit<HTMLAttributes<HTMLDivElement>, "children" | "ref">
   rowHeight: number;
   row: (index: number) => ComponentChildren;
   onNearEnd?: () => void;
+  // What is in sight may be something else now.
+  onLook?: () => void;
   box?: RefObject<HTMLDivElement | null>;
   role?: AriaRole;
 }
 
-export function VirtualList({ count, rowHeight, row, onNearEnd, box, ...rest }: Props) {
+export function VirtualList({ count, rowHeight, row, onNearEnd, onLook, box, ...rest }: Props) {
   const own = useRef<HTMLDivElement>(null);
   const element = box ?? own;
   const [span, setSpan] = useState({ first: 0, last: 30 });
@@ -27,6 +29,7 @@ export function VirtualList({ count, rowHeight, row, onNearEnd, box, ...rest }: 
     const last = Math.ceil((scrollTop + clientHeight) / rowHeight) + OVERSCAN;
     setSpan((now) => (now.first === first && now.last === last ? now : { first, last }));
     if (last + (scrollTop ? AHEAD : 0) > count) onNearEnd?.();
+    onLook?.();
   };
 
   useLayoutEffect(() => {

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { call, wordsOf } from "./api";
 import { CopyButton } from "./copy";
+import { FormEnd } from "./formend";
 import { useModal } from "./modal";
 import type { Webhook } from "./wire";
 
@@ -93,19 +94,7 @@ function Form({ onMade, onClose }: Props) {
           </label>
         ))}
       </fieldset>
-      {problem && (
-        <p class="problem" role="alert">
-          {problem}
-        </p>
-      )}
-      <footer>
-        <button type="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button type="submit" class="primary" disabled={isSaving}>
-          Add
-        </button>
-      </footer>
+      <FormEnd problem={problem} action="Add" isHeld={isSaving} onCancel={onClose} />
     </form>
   );
 }
