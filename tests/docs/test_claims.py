@@ -51,7 +51,8 @@ def test_what_is_not_there_yet_is_a_404(server, path):
 
 def test_the_readme_shows_what_the_server_prints():
     listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8000))
-    shown = banner(Settings(), listener, is_open=True).partition("\n\n")[0]
+    printed = banner(Settings(), listener, is_open=True, is_new=True)
+    shown = printed.replace(str(Path.cwd()), "/srv/threadkeep")
     assert f"```text\n{shown}\n```" in README.read_text(encoding="utf-8")
 
 

@@ -36,7 +36,7 @@ def _add_settings(serve: argparse.ArgumentParser) -> None:
         if setting.type is bool:
             # Only the flag that changes the default is shown; both work.
             for flag, value in ((setting.flag, True), (setting.flag.replace("--", "--no-", 1), False)):
-                words = setting.help if value else f"Do not: {setting.help[0].lower()}{setting.help[1:]}"
+                words = setting.help if value else setting.off
                 serve.add_argument(
                     flag,
                     dest=f"set_{setting.name}",
