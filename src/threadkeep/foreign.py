@@ -151,7 +151,7 @@ class Reader:
             case {"thread_id": str(thread_id), "role": _, "content": str() | list() as said}:
                 yield self._flat_message(_thread_id(thread_id), value, said)
             case {"object": str(name)} | {"type": str(name)}:
-                raise NotUnderstoodError(f"objects of the kind {name!r} are not taken in")
+                raise NotUnderstoodError(f"objects of the kind {name!r} are not imported")
             case _:
                 raise NotUnderstoodError(_KNOWN_FORMS)
 

@@ -116,7 +116,7 @@ async def _metrics_served(app: Threadkeep, number: int = 0) -> AsyncIterator[Non
 
 
 def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Carries out the runs that other processes take in, until told to stop. Raises `CommandError`."""
+    """Executes the runs that other processes accept, until told to stop. Raises `CommandError`."""
     logs.configure(as_json=settings.log_json)
     if not is_shared(settings):
         raise CommandError(
@@ -258,7 +258,7 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool, is_new
             f"  database  {_database(settings)}{'  (new and empty)' if is_new else ''}",
             f"  api       {address}/v1" + (f"  (socket {settings.uds})" if settings.uds else ""),
             f"  models    {_models(settings)}",
-            *([] if settings.worker else ["  runs      not carried out here: that is for `threadkeep worker`"]),
+            *([] if settings.worker else ["  runs      not executed here, but by `threadkeep worker`"]),
             f"  browser   {address}/",
             f"  docs      {address}/docs",
             f"  key       {keys}",

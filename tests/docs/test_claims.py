@@ -60,5 +60,5 @@ def test_a_server_names_its_model_servers_and_hides_their_keys():
     listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8000))
     settings = Settings(upstream_url="http://127.0.0.1:11434/v1", upstream_key="sk-secret", worker=False)
     shown = banner(settings, listener, is_open=True)
-    assert "  models    http://127.0.0.1:11434/v1\n  runs      not carried out here" in shown
+    assert "  models    http://127.0.0.1:11434/v1\n  runs      not executed here" in shown
     assert "secret" not in shown

@@ -14,7 +14,7 @@ def add_serve(commands: Any) -> None:
 
 
 def add_worker(commands: Any) -> None:
-    _add_settings(add_command(commands, "worker", _worker, "carry out runs, beside servers on the same PostgreSQL"))
+    _add_settings(add_command(commands, "worker", _worker, "execute runs, beside servers on the same PostgreSQL"))
 
 
 def _serve(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> None:
