@@ -72,7 +72,7 @@ class Settings:
         (), "Origins whose web pages may call the API, separated by commas; `*` allows all."
     )
     forwarded_allow_ips: tuple[str, ...] = _setting(
-        (), "Addresses of proxies whose X-Forwarded headers are believed, separated by commas."
+        (), "Addresses of proxies whose X-Forwarded headers are trusted, separated by commas."
     )
     request_log: bool = _setting(True, "Log a line for each request.", off="Log no line for each request.")
     log_json: bool = _setting(False, "Log one JSON object a line.")
@@ -91,9 +91,9 @@ class Settings:
     )
     tracing: bool = _setting(
         False,
-        "Send traces by OpenTelemetry; its own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, say where to.",
+        "Send traces by OpenTelemetry; its own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, set the address.",
     )
-    tracing_content: bool = _setting(False, "Put what was said to models, and by them, into traces.")
+    tracing_content: bool = _setting(False, "Put prompts and answers into traces.")
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
     bodies_bytes_max: int = _setting(
         256 * 1024 * 1024,
@@ -141,7 +141,7 @@ class Settings:
     key_runs_max: int = _setting(0, "Most unfinished runs, for keys without a limit of their own; 0: no limit.")
     key_tokens_per_day_max: int = _setting(0, "Most tokens a day, for keys without a limit of their own; 0: no limit.")
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
-    run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
+    run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a silent process.")
     run_attempts_max: int = _setting(
         3, "Attempts before a run whose processes keep dying, or losing the database, is failed."
     )
@@ -151,14 +151,14 @@ class Settings:
     poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
     webhook_private_addresses: bool = _setting(
-        False, "Tell webhooks in private networks too, and by plain http; otherwise such addresses are refused."
+        False, "Allow webhooks in private networks and over plain http; otherwise such addresses are refused."
     )
     webhook_timeout_s: float = _setting(15.0, "Seconds a webhook has to answer.")
     webhook_retry_s: float = _setting(
-        5.0, "Seconds until a webhook is told again after a failure; each further pause is four times as long."
+        5.0, "Seconds until a failed webhook delivery is retried; each further pause is four times as long."
     )
-    webhook_give_up_s: float = _setting(259_200.0, "Seconds after an event in which webhooks are told of it.")
-    webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which deliveries that are over can be listed.")
+    webhook_give_up_s: float = _setting(259_200.0, "Seconds for which the delivery of an event is retried.")
+    webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which finished deliveries can be listed.")
     idempotency_keys_kept_s: int = _setting(
         86_400, "Seconds in which a request with the same `Idempotency-Key` gets the first answer again."
     )
