@@ -189,7 +189,7 @@ def test_each_line_that_cannot_be_taken_in_is_told_with_the_reason(client):
 def test_a_kind_that_no_export_has_is_refused(client, kind):
     report = take_in(client, {"kind": kind, "object": thread_line(new_id(client, "thread"))["object"]})
     assert report["created"] == {}
-    assert problems(report) == [("line 1", f"objects of the kind {kind!r} are not taken in")]
+    assert problems(report) == [("line 1", f"objects of the kind {kind!r} are not imported")]
 
 
 def nested(levels):
@@ -310,8 +310,8 @@ def test_what_is_left_out_of_an_object_is_told(client):
     )
     assert report["created"] == {"thread": 1, "message": 1}
     assert [problem for _, problem in problems(report)] == [
-        "its 'files' are not taken in",
-        "its 'reactions' are not taken in",
+        "its 'files' are not imported",
+        "its 'reactions' are not imported",
     ]
 
 
@@ -514,7 +514,7 @@ class TestOfOthers:
         report = take_in(client, {"thread_id": thread_id, "messages": said, "notes": [{"by": "ann"}]})
         assert texts(client, thread_id) == ["hello", "hi"]
         assert [problem.partition(":")[0] for _, problem in problems(report)] == [
-            "its 'notes' are not taken in",
+            "its 'notes' are not imported",
             "it is nothing that is known here",
             "it is nothing that is known here",
         ]
@@ -537,9 +537,9 @@ class TestOfOthers:
         report = take_in(client, *lines)
         assert report["created"] == {"thread": 1, "message": 2}
         assert [(problem["kind"], problem["problem"]) for problem in report["problems"]] == [
-            ("notes", "these are not taken in"),
-            ("notes", "these are not taken in"),
-            ("message", "its 'tool_calls' are not taken in"),
+            ("notes", "these are not imported"),
+            ("notes", "these are not imported"),
+            ("message", "its 'tool_calls' are not imported"),
         ]
 
     def test_a_thread_is_not_made_for_a_message_that_is_refused(self, client):

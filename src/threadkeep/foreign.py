@@ -285,7 +285,7 @@ def _left_out(value: dict[str, Any], *taken: str) -> Iterator[Told]:
     """The lists of objects in a value that are not among what was taken of it."""
     for name, part in value.items():
         if name not in taken and holds_objects(part):
-            yield Told(name, part, "these are not taken in")
+            yield Told(name, part, "these are not imported")
 
 
 def _flattened(values: list[Any]) -> Iterator[Any]:
