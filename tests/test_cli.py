@@ -78,8 +78,8 @@ def bearer(key):
 
 
 def test_serve_says_where_everything_is_and_the_command_it_prints_works(serve, tmp_path):
-    _, url, printed = serve()
-    assert "database  sqlite:///threadkeep-data/threadkeep.db" in printed
+    process, url, printed = serve()
+    assert f"database  sqlite:///{tmp_path}/threadkeep-data/threadkeep.db  (new and empty)\n" in printed
     assert f"browser   {url}/\n" in printed
     assert f"docs      {url}/docs" in printed
     assert "key       none needed" in printed
@@ -87,6 +87,8 @@ def test_serve_says_where_everything_is_and_the_command_it_prints_works(serve, t
     answer = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout)["metadata"] == {"user": "me"}
     assert (tmp_path / "threadkeep-data" / "threadkeep.db").exists()
+    stop(process)
+    assert "(new and empty)" not in serve()[2]
 
 
 def test_sigterm_ends_the_server_with_status_0_and_an_empty_log(serve, tmp_path):

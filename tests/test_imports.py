@@ -181,14 +181,14 @@ def test_each_line_that_cannot_be_taken_in_is_told_with_the_reason(client):
     assert "'msg'" in told["line 6"]
     assert "U+0000" in told["line 7"]
     assert told["line 8"] == "a time is out of range"
-    assert told["line 10"] == "objects of the kind 'file' are not taken in"
+    assert told["line 10"] == "objects of the kind 'file' are not imported"
 
 
 @pytest.mark.parametrize("kind", ["implied_thread", "file", "end_", "thread.message"])
 def test_a_kind_that_no_export_has_is_refused(client, kind):
     report = take_in(client, {"kind": kind, "object": thread_line(new_id(client, "thread"))["object"]})
     assert report["created"] == {}
-    assert problems(report) == [("line 1", f"objects of the kind {kind!r} are not taken in")]
+    assert problems(report) == [("line 1", f"objects of the kind {kind!r} are not imported")]
 
 
 def nested(levels):
@@ -309,8 +309,8 @@ def test_what_is_left_out_of_an_object_is_told(client):
     )
     assert report["created"] == {"thread": 1, "message": 1}
     assert [problem for _, problem in problems(report)] == [
-        "its 'files' are not taken in",
-        "its 'reactions' are not taken in",
+        "its 'files' are not imported",
+        "its 'reactions' are not imported",
     ]
 
 
@@ -513,7 +513,7 @@ class TestOfOthers:
         report = take_in(client, {"thread_id": thread_id, "messages": said, "notes": [{"by": "ann"}]})
         assert texts(client, thread_id) == ["hello", "hi"]
         assert [problem.partition(":")[0] for _, problem in problems(report)] == [
-            "its 'notes' are not taken in",
+            "its 'notes' are not imported",
             "it is nothing that is known here",
             "it is nothing that is known here",
         ]
@@ -536,9 +536,9 @@ class TestOfOthers:
         report = take_in(client, *lines)
         assert report["created"] == {"thread": 1, "message": 2}
         assert [(problem["kind"], problem["problem"]) for problem in report["problems"]] == [
-            ("notes", "these are not taken in"),
-            ("notes", "these are not taken in"),
-            ("message", "its 'tool_calls' are not taken in"),
+            ("notes", "these are not imported"),
+            ("notes", "these are not imported"),
+            ("message", "its 'tool_calls' are not imported"),
         ]
 
     def test_a_thread_is_not_made_for_a_message_that_is_refused(self, client):
@@ -626,7 +626,7 @@ class TestOfOthers:
         )
         assert texts(client, f"thread_{name}") == ["hello", "hi"]
         assert client.beta.threads.retrieve(f"thread_{name}").metadata == {"a": "b"}
-        assert [problem for _, problem in problems(report)] == ["objects of the kind 'function_call' are not taken in"]
+        assert [problem for _, problem in problems(report)] == ["objects of the kind 'function_call' are not imported"]
 
     def test_what_is_not_understood_in_a_page_is_told_and_the_rest_taken_in(self, client):
         name = new_id(client, "conv")
@@ -728,7 +728,7 @@ def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
     run_command(server, "projects", "create", thread_id)
     lines = "".join(json.dumps(line) + "\n" for line in (thread_line(thread_id), message(thread_id, "msg_1")))
     done = run_command(server, "import", "-", "--project", thread_id, input=lines.encode())
-    assert done.stdout.decode() == "took in 1 thread, 1 message\n"
+    assert done.stdout.decode() == "imported 1 thread, 1 message\n"
     exported = run_command(server, "export", "-", "--project", thread_id)
     assert exported.stderr.decode() == "wrote 1 thread, 1 message\n"
     file = tmp_path / "export.jsonl"
@@ -738,7 +738,7 @@ def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
     assert b"exists already" in run_command(server, "export", file).stderr
     command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", other["database"]]
     moved = subprocess.run(command, input=exported.stdout, capture_output=True, check=True)
-    assert moved.stdout.decode() == "took in 1 thread, 1 message\n"
+    assert moved.stdout.decode() == "imported 1 thread, 1 message\n"
 
 
 def test_a_long_import_leaves_no_log_of_its_size(tmp_path):

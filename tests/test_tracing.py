@@ -218,4 +218,4 @@ def test_without_the_packages_the_server_says_how_to_install_them(tmp_path):
     with serve(tmp_path, before="sys.modules['opentelemetry'] = None") as process:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "pip install 'threadkeep[otel]'" in errors
+    assert "pip install --editable '.[otel]'" in errors

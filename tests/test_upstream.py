@@ -27,6 +27,7 @@ from threadkeep.upstream import (
     Upstreams,
     Usage,
 )
+from threadkeep.upstream.faults import fault_of_status
 from threadkeep.upstream_settings import UpstreamSettings
 
 HELLO = [{"role": "user", "content": "Hello you there"}]
@@ -318,7 +319,7 @@ def test_a_stream_that_breaks_before_its_first_token_is_asked_for_again(model):
 def test_the_log_has_what_is_not_shown_but_no_key(model, caplog):
     model.reply(error(500, "out of memory, said sk-live-abcdef123456"))
     assert "memory" not in fault(model, retries=0)[1]
-    assert "upstream test: status 500: out of memory, said ***" in caplog.text
+    assert f"upstream test at {model.base_url}: status 500: out of memory, said ***" in caplog.text
 
 
 def test_tries_come_to_an_end(model):
@@ -415,6 +416,29 @@ def test_another_refusal_is_told_without_keys(model):
 def test_errors_in_other_shapes_are_read(model, body):
     model.reply(garbage(body, status=404))
     assert fault(model)[1] == "The model server refused the request with status 404: model not found"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"404 page not found", "."),
+        (b'{"detail": "Not Found"}', ": Not Found"),
+        (b'{"error": {"message": "Invalid URL (POST /chat/completions)"}}', ": Invalid URL (POST /chat/completions)"),
+    ],
+)
+def test_a_404_of_an_address_says_that_its_url_may_lack_v1(body, told):
+    def message(url):
+        return fault_of_status(404, body, UpstreamSettings(name="test", url=url)).message
+
+    refused = f"The model server refused the request with status 404{told}"
+    assert message("http://127.0.0.1:7778") == f"{refused} (Does the URL of this upstream lack `/v1`?)"
+    assert message("http://127.0.0.1:7778/v1/") == refused
+
+
+def test_a_404_of_a_model_says_nothing_of_the_url():
+    body = b'{"error": {"message": "model not found"}}'
+    upstream = UpstreamSettings(name="test", url="http://127.0.0.1:7778")
+    assert fault_of_status(404, body, upstream).message.endswith(": model not found")
 
 
 def test_an_error_without_words_has_its_status(model):

@@ -162,7 +162,7 @@ WRONG_ROWS = {
 def test_a_wrong_row_is_refused_with_its_place(file, line):
     path = file(f'[[upstreams]]\nname = "a"\nurl = "{URL}"\n{line}\n')
     text = refusal(config=path)
-    assert text.startswith(f"{path}: upstreams[0]: ")
+    assert text.startswith(f"{path}: upstream 'a': ")
     assert WRONG_ROWS[line] in text
 
 

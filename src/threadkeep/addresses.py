@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
-# What of IPv6 is given out at all; and the part that a gateway turns into IPv4.
+# The IPv6 range in public use, and the prefix that NAT64 translates to IPv4.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 

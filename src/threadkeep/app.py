@@ -32,7 +32,7 @@ from threadkeep.worker import Worker
 LOOK_EVERY_S = 1.0
 SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
-SWEEPING = "remove what nobody needs any more"
+SWEEPING = "remove deleted threads and old idempotency keys"
 # Between two looks for threads whose own time has come, and two passes over those that a project's rule is about.
 EXPIRE_EVERY_S = 5.0
 RULES_EVERY_S = 300.0
@@ -138,7 +138,7 @@ class Threadkeep:
                 await retention.apply_rules(self.store, int(self._clock()))
                 next_rules = now() + RULES_EVERY_S
 
-        await for_ever("delete the threads whose time has come", EXPIRE_EVERY_S, expire)
+        await for_ever("delete expired threads", EXPIRE_EVERY_S, expire)
 
     async def _sweep_last(self) -> None:
         """Deleted text is gone when the server has stopped; only a very long thread's rest waits for the next start."""

@@ -20,7 +20,7 @@ from threadkeep.upstream import Upstreams
 
 
 class Worker(Protocol):
-    """Who carries out runs on this process, as operations see it. A process that carries out none has one too."""
+    """What executes runs in this process, as operations see it. `NoWorker` stands in where none are."""
 
     @property
     def running(self) -> int:

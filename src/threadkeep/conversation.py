@@ -140,6 +140,7 @@ def chat_of(message: Message) -> Chat | None:
     if message.incomplete_details and message.incomplete_details.reason == "run_failed":
         return None
     parts = [_part_of(part) for part in message.content]
+    parts += [_absent("file", attachment.file_id) for attachment in message.attachments]
     if message.role == "assistant" or all(part["type"] == "text" for part in parts):
         # Not every server takes a list where there is but text.
         text = "\n".join(part["text"] for part in parts if part["type"] == "text")
@@ -156,7 +157,11 @@ def _part_of(part: Part) -> dict[str, Any]:
         case ImageUrlPart(image_url=image):
             return {"type": "image_url", "image_url": {"url": image.url, "detail": image.detail or "auto"}}
         case ImageFilePart(image_file=image):
-            return {"type": "text", "text": f"[The image {image.file_id} is not on this server.]"}
+            return _absent("image", image.file_id)
+
+
+def _absent(kind: str, file_id: str) -> dict[str, Any]:
+    return {"type": "text", "text": f"[The {kind} {file_id} is not on this server.]"}
 
 
 def _done_so_far(tx: Transaction, steps: list[RunStep]) -> list[Chat]:

@@ -1,4 +1,4 @@
--- A thread that is being copied counts as deleted at a time to come: nobody sees it, and what a copy that was broken off
+-- A thread that is being copied has a `deleted_at` in the future: nobody sees it, and what a copy that was broken off
 -- left behind is removed when that time has come.
 -- name: begin_copy
 insert into threads (thread_id, project_id, created_at, deleted_at, deleted_seq, shape, body, expires_at)

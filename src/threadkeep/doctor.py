@@ -1,6 +1,6 @@
 """`threadkeep doctor`: looks at all that a server needs, and says of each what to do about it. It changes nothing.
 
-A *problem* is what keeps a server from working, or will soon; a *warning* is what may be meant so.
+A *problem* is what keeps a server from working, or will soon; a *warning* may be intended.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ async def _open_database(settings: Settings, store: Store) -> AsyncIterator[Find
 
 def _postgres(settings: Settings, number: int, connections_max: int, *, is_standby: bool) -> Iterator[Finding]:
     if number < POSTGRES_MIN:
-        message = f"PostgreSQL {number // 10_000} is no longer looked after by its makers"
+        message = f"PostgreSQL {number // 10_000} no longer gets updates"
         yield Finding("database", "warning", message, "Upgrade PostgreSQL.")
     if is_standby:
         yield Finding(
@@ -301,7 +301,7 @@ async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _models(name: str, upstream: UpstreamSettings, listed: list[Listed]) -> Iterator[Finding]:
-    yield Finding(name, "ok", f"{upstream.url} answers, and lists {len(listed)} models")
+    yield Finding(name, "ok", f"{upstream.url} answers; models listed: {len(listed)}")
     known = {model.id for model in listed}
     for model in dict.fromkeys((*upstream.aliases.values(), upstream.default_model)):
         if model and model not in known:

@@ -21,8 +21,6 @@ from threadkeep.store.interface import Transaction
 from threadkeep.turn import Turn
 from threadkeep.upstream import UpstreamError
 
-TOO_LONG = LastError("invalid_prompt", "The prompt is too long for the model, even with nothing but what it must have.")
-
 
 class Execution:
     """Carries out one run for its owner, from the state it is in to the next in which it rests."""
@@ -60,9 +58,7 @@ class Execution:
             # The thread is full.
             await self.fail(LastError("server_error", error.message))
         except LogTooLongError:
-            await self.fail(LastError("server_error", "The run wrote more than it may."))
-        except PromptTooLongError:
-            await self._end_for_length()
+            await self.fail(LastError("server_error", "The run's events exceed `run_events_characters_max`."))
 
     def _so_far(self, tx: Transaction) -> tuple[int, int, list[RunStep]]:
         """The number of the last event, the characters of all, and the steps."""
@@ -88,7 +84,11 @@ class Execution:
             await self._end("incomplete", reason="max_completion_tokens")
             return
         route = await self._ctx.upstreams.find(run.model)
-        request = await conversation.request_of(self._ctx, run, self._held.plan, steps, route.context_tokens)
+        try:
+            request = await conversation.request_of(self._ctx, run, self._held.plan, steps, route.context_tokens)
+        except PromptTooLongError:
+            await self._end_for_length(route.context_tokens)
+            return
         turn = Turn(self._ctx, run, self._log, next_step=len(self._steps) + 1)
         metrics, asked_at = self._ctx.metrics, time.perf_counter()
         traced = self._ctx.tracing.call(route, request, run.thread_id, self._ctx.upstreams.stream(request))
@@ -102,11 +102,11 @@ class Execution:
         metrics.tokens_out[route.name] += turn.usage.completion_tokens
         await turn.finish()
 
-    async def _end_for_length(self) -> None:
+    async def _end_for_length(self, context_tokens: int) -> None:
         if self._run.max_prompt_tokens is not None:
             await self._end("incomplete", reason="max_prompt_tokens")
         else:
-            await self.fail(TOO_LONG)
+            await self.fail(_too_long(context_tokens))
 
     async def _end(
         self,
@@ -120,3 +120,12 @@ class Execution:
         await self._log.commit(
             lambda tx, held, _: lifecycle.end(tx, self._ctx, held, status, error=error, reason=reason)
         )
+
+
+def _too_long(context_tokens: int) -> LastError:
+    return LastError(
+        "invalid_prompt",
+        f"The prompt is too long for the model: its context window is set to {context_tokens} tokens, and what cannot "
+        "be left out does not fit. If the model has more, raise `upstream_context_tokens`, or `context_tokens` of its "
+        "upstream.",
+    )

@@ -151,7 +151,7 @@ class Reader:
             case {"thread_id": str(thread_id), "role": _, "content": str() | list() as said}:
                 yield self._flat_message(_thread_id(thread_id), value, said)
             case {"object": str(name)} | {"type": str(name)}:
-                raise NotUnderstoodError(f"objects of the kind {name!r} are not taken in")
+                raise NotUnderstoodError(f"objects of the kind {name!r} are not imported")
             case _:
                 raise NotUnderstoodError(_KNOWN_FORMS)
 
@@ -285,7 +285,7 @@ def _left_out(value: dict[str, Any], *taken: str) -> Iterator[Told]:
     """The lists of objects in a value that are not among what was taken of it."""
     for name, part in value.items():
         if name not in taken and holds_objects(part):
-            yield Told(name, part, "these are not taken in")
+            yield Told(name, part, "these are not imported")
 
 
 def _flattened(values: list[Any]) -> Iterator[Any]:

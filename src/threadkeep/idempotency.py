@@ -62,7 +62,7 @@ def keyed(header: bytes, address: Sequence[str], body: bytes) -> KeyedRequest:
 
 
 def take(tx: Transaction, project_id: str, request: KeyedRequest, now: int, kept_s: int) -> None:
-    """Takes the key for this unit, once no other unit is at it. Raises `AnsweredBeforeError`, or `ConflictError`.
+    """Takes the key for this unit, once no other unit holds it. Raises `AnsweredBeforeError`, or `ConflictError`.
 
     A key without an answer is free: its request was refused after all.
     """

@@ -1,5 +1,5 @@
-"""What a project and a key may use: requests a minute, unfinished runs, tokens a day. Without them nothing is
-counted.
+"""What a project and a key may use: requests a minute, unfinished runs, tokens a day. Without limits of
+their own, only unfinished runs are counted (`project_runs_max`).
 
 Requests are counted in memory. Where several processes share a database, each takes a small part of the minute's budget
 from there and spends it alone: a write for a twentieth of the limit, not for a request. So together they never let
@@ -249,7 +249,7 @@ class Limiter:
         self._clock = clock
         self._take = self._take_from_database if is_shared else _take_all
         self._defaults = {"project": of_project(settings), "key": of_key(settings)}
-        # Nothing beyond this needs a quota: it is looked after anyway (`runs._require_capacity`).
+        # These defaults need no quota: `runs._require_capacity` enforces them.
         self._usual = Limits(0, settings.project_runs_max, 0)
         self._state: dict[str, tuple[Budget, Tokens]] = {}
 

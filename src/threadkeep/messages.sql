@@ -7,7 +7,7 @@ select deleted_seq, active_run_id from threads where thread_id = :thread_id and 
 select deleted_seq, active_run_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 for no key update
 
--- Behind the last message, and behind any deleted one: a number is never used twice.
+-- After the last message, counting deleted ones: a number is never used twice.
 -- name: append_message [sqlite]
 -- Differs on SQLite: search finds new messages by the number of their row, and need not be told.
 insert into messages (thread_id, seq, message_id, run_id, shape, body)

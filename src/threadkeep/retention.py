@@ -70,7 +70,7 @@ async def prune(
 ) -> int:
     """Deletes the project's threads that have stayed as long as `rule` says; gives how many, slice by slice.
 
-    Those that say themselves how long they stay are spared, unless they are `also_own`. A dry run only counts.
+    Threads with an `expires_after` of their own are kept unless `also_own` is set. A dry run only counts.
     """
     created_by = now - rule.seconds
     after = (-1, "")

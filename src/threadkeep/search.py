@@ -42,7 +42,7 @@ WORDS_BYTES_MAX = 400_000
 NEWEST = 10_000
 # Between two looks for something to do.
 LOOK_EVERY_S = 0.5
-# Messages whose documents one unit of work makes, and documents it removes, which is dearer.
+# Messages whose documents one unit of work makes, and documents it removes, which costs more.
 ADDED_AT_ONCE = 100
 REMOVED_AT_ONCE = 12
 # The share of its time that the task works: at most the first, or half of what the process leaves idle, but never less

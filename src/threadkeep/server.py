@@ -21,7 +21,7 @@ from threadkeep.errors import CommandError
 from threadkeep.http.connection import Connection, Hub
 from threadkeep.processes import Processes
 from threadkeep.settings import Settings
-from threadkeep.store import is_shared
+from threadkeep.store import SQLITE_PREFIX, is_shared, sqlite_path
 
 BACKLOG = 2048
 # New objects between two looks for garbage; Python's own figure is 700.
@@ -87,13 +87,14 @@ async def serve(app: Threadkeep, listener: socket.socket, stop: asyncio.Event) -
 
 
 async def _serve(settings: Settings, listener: socket.socket, announce: Callable[[str], None], number: int) -> None:
+    is_new = not is_shared(settings) and not sqlite_path(settings.database).exists()
     app = Threadkeep(settings)
     async with app.running(), _metrics_served(app, number):
         _require_key(app)
         stop = asyncio.Event()
         _stop_on_signals(stop)
         _collect_garbage_less_often()
-        announce(banner(settings, listener, is_open=app.authenticator.is_open))
+        announce(banner(settings, listener, is_open=app.authenticator.is_open, is_new=is_new))
         await serve(app, listener, stop)
 
 
@@ -115,7 +116,7 @@ async def _metrics_served(app: Threadkeep, number: int = 0) -> AsyncIterator[Non
 
 
 def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Carries out the runs that other processes take in, until told to stop. Raises `CommandError`."""
+    """Executes the runs that other processes accept, until told to stop. Raises `CommandError`."""
     logs.configure(as_json=settings.log_json)
     if not is_shared(settings):
         raise CommandError(
@@ -240,7 +241,7 @@ def _remove_dead_socket(path: Path) -> None:
             path.unlink()
 
 
-def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str:
+def banner(settings: Settings, listener: socket.socket, *, is_open: bool, is_new: bool = False) -> str:
     """What `serve` prints: where data, API, models and docs are, who may come in, and a command to try."""
     if settings.uds:
         address, curl = "http://localhost", f"curl --unix-socket {settings.uds}"
@@ -254,10 +255,10 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str
     keys = "none needed: only programs on this machine can connect" if is_open else "needed"
     return "\n".join(
         [
-            f"  database  {settings.database_shown}",
+            f"  database  {_database(settings)}{'  (new and empty)' if is_new else ''}",
             f"  api       {address}/v1" + (f"  (socket {settings.uds})" if settings.uds else ""),
             f"  models    {_models(settings)}",
-            *([] if settings.worker else ["  runs      not carried out here: that is for `threadkeep worker`"]),
+            *([] if settings.worker else ["  runs      not executed here, but by `threadkeep worker`"]),
             f"  browser   {address}/",
             f"  docs      {address}/docs",
             f"  key       {keys}",
@@ -267,6 +268,13 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool) -> str
             f'  {curl} {address}/v1/threads{headers} -d \'{{"metadata": {{"user": "me"}}}}\'',
         ]
     )
+
+
+def _database(settings: Settings) -> str:
+    """With the whole path: started in another folder, a relative one would name another file."""
+    if is_shared(settings):
+        return settings.database_shown
+    return f"{SQLITE_PREFIX}{sqlite_path(settings.database).absolute()}"
 
 
 def _models(settings: Settings) -> str:

@@ -43,8 +43,9 @@ SLIP = 0.75
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
-def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help_text, "secret": secret})
+def _setting(default: Any, help_text: str, *, off: str = "", secret: bool = False) -> Any:
+    """`off`: what its flag `--no-...` does, where the default is true."""
+    return dataclasses.field(default=default, metadata={"help": help_text, "off": off, "secret": secret})
 
 
 # What the client libraries of OpenAI's API read, so that one set of variables serves both.
@@ -71,11 +72,15 @@ class Settings:
         (), "Origins whose web pages may call the API, separated by commas; `*` allows all."
     )
     forwarded_allow_ips: tuple[str, ...] = _setting(
-        (), "Addresses of proxies whose X-Forwarded headers are believed, separated by commas."
+        (), "Addresses of proxies whose X-Forwarded headers are trusted, separated by commas."
     )
-    request_log: bool = _setting(True, "Log a line for each request.")
+    request_log: bool = _setting(True, "Log a line for each request.", off="Log no line for each request.")
     log_json: bool = _setting(False, "Log one JSON object a line.")
-    metrics: bool = _setting(True, "Answer `/metrics`, for Prometheus: on loopback, and to whoever has `metrics_key`.")
+    metrics: bool = _setting(
+        True,
+        "Answer `/metrics`, for Prometheus: to local programs, or with `metrics_key`.",
+        off="Do not answer `/metrics`.",
+    )
     metrics_key: str = _setting(
         "",
         "The key that `/metrics` wants, as a bearer token. Without it, only programs on this machine are answered.",
@@ -86,9 +91,9 @@ class Settings:
     )
     tracing: bool = _setting(
         False,
-        "Send traces by OpenTelemetry; its own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, say where to.",
+        "Send traces by OpenTelemetry; its own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, set the address.",
     )
-    tracing_content: bool = _setting(False, "Put what was said to models, and by them, into traces.")
+    tracing_content: bool = _setting(False, "Put prompts and answers into traces.")
     body_bytes_max: int = _setting(16 * 1024 * 1024, "Largest request body.")
     bodies_bytes_max: int = _setting(
         256 * 1024 * 1024,
@@ -114,23 +119,31 @@ class Settings:
     write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
     thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
     thread_messages_max: int = _setting(100_000, "Most messages in one thread.")
-    worker: bool = _setting(True, "Carry out runs in this process; otherwise `threadkeep worker` does, elsewhere.")
-    runs_max: int = _setting(256, "Most runs that one process carries out at one moment; others wait.")
+    worker: bool = _setting(
+        True,
+        "Execute runs in this process; otherwise `threadkeep worker` does.",
+        off="Leave runs to `threadkeep worker`.",
+    )
+    runs_max: int = _setting(256, "Most runs that one process executes at a time; others wait.")
     runs_waiting_max: int = _setting(1000, "Most runs that may wait; more are answered with 429.")
-    project_runs_max: int = _setting(1000, "Most unfinished runs of one project; more are answered with 429.")
+    project_runs_max: int = _setting(
+        1000, "Most unfinished runs of a project without a limit of its own; more are answered with 429."
+    )
     project_requests_per_minute_max: int = _setting(
-        0, "Most requests a minute of a project of which `threadkeep projects limits` says nothing; 0: no limit."
+        0, "Most requests a minute, for projects without a limit of their own; 0: no limit."
     )
-    project_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a project; 0: no limit.")
+    project_tokens_per_day_max: int = _setting(
+        0, "Most tokens a day, for projects without a limit of their own; 0: no limit."
+    )
     key_requests_per_minute_max: int = _setting(
-        0, "Most requests a minute of a key of which `threadkeep keys limits` says nothing; 0: no limit."
+        0, "Most requests a minute, for keys without a limit of their own; 0: no limit."
     )
-    key_runs_max: int = _setting(0, "Most unfinished runs of such a key; 0: no limit.")
-    key_tokens_per_day_max: int = _setting(0, "Most tokens a day of such a key; 0: no limit.")
+    key_runs_max: int = _setting(0, "Most unfinished runs, for keys without a limit of their own; 0: no limit.")
+    key_tokens_per_day_max: int = _setting(0, "Most tokens a day, for keys without a limit of their own; 0: no limit.")
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
-    run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a process that gives no sign.")
+    run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a silent process.")
     run_attempts_max: int = _setting(
-        3, "Times a run is begun, if its processes die or lose the database; then it fails."
+        3, "Attempts before a run whose processes keep dying, or losing the database, is failed."
     )
     run_tool_rounds_max: int = _setting(64, "Most times that one run may ask for tool calls.")
     run_events_kept_s: float = _setting(86_400.0, "Seconds the events of a finished run can be followed again.")
@@ -138,14 +151,14 @@ class Settings:
     poll_hold_s: float = _setting(10.0, "Seconds that a polling helper's request waits for news of its run.")
     message_wait_s: float = _setting(60.0, "Seconds that a message with `if_active: wait` waits for its thread.")
     webhook_private_addresses: bool = _setting(
-        False, "Tell webhooks in private networks too, and by plain http; otherwise such addresses are refused."
+        False, "Allow webhooks in private networks and over plain http; otherwise such addresses are refused."
     )
     webhook_timeout_s: float = _setting(15.0, "Seconds a webhook has to answer.")
     webhook_retry_s: float = _setting(
-        5.0, "Seconds until a webhook is told again after a failure; each further pause is four times as long."
+        5.0, "Seconds until a failed webhook delivery is retried; each further pause is four times as long."
     )
-    webhook_give_up_s: float = _setting(259_200.0, "Seconds after an event in which webhooks are told of it.")
-    webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which deliveries that are over can be listed.")
+    webhook_give_up_s: float = _setting(259_200.0, "Seconds for which the delivery of an event is retried.")
+    webhook_deliveries_kept_s: float = _setting(604_800.0, "Seconds for which finished deliveries can be listed.")
     idempotency_keys_kept_s: int = _setting(
         86_400, "Seconds in which a request with the same `Idempotency-Key` gets the first answer again."
     )
@@ -161,7 +174,8 @@ class Settings:
     )
     upstream_model: str = _setting("", "The model that answers for all names that the model server does not list.")
     upstream_context_tokens: int = _setting(
-        upstream_settings.CONTEXT_TOKENS, "Size of its models' context windows; messages that do not fit are left out."
+        upstream_settings.CONTEXT_TOKENS,
+        "Tokens of its models' context windows; older messages that do not fit are left out of prompts.",
     )
     upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
     upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
@@ -208,6 +222,7 @@ class Described:
     type: Any
     default: Any
     help: str
+    off: str
     secret: bool
 
     @property
@@ -281,7 +296,7 @@ def table() -> Iterator[Described]:
     """All settings, in the order they are documented."""
     types = typing.get_type_hints(Settings)
     for field in dataclasses.fields(Settings):
-        yield Described(field.name, types[field.name], field.default, field.metadata["help"], field.metadata["secret"])
+        yield Described(field.name, types[field.name], field.default, **field.metadata)
 
 
 def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "") -> tuple[Settings, dict[str, str]]:

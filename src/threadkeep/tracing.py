@@ -59,7 +59,8 @@ class Tracing:
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         except ModuleNotFoundError:
             raise CommandError(
-                "OpenTelemetry is not installed.", "Install it: pip install 'threadkeep[otel]'; or leave out --tracing."
+                "OpenTelemetry is not installed.",
+                "Install it with the extra `otel`; in a clone: .venv/bin/pip install --editable '.[otel]'",
             ) from None
         provider = trace.get_tracer_provider()
         if not isinstance(provider, TracerProvider):

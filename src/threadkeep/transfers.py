@@ -80,7 +80,7 @@ def spell(counts: dict[str, int]) -> str:
 
 def told(report: Report) -> Iterator[str]:
     """The report for people."""
-    yield f"{'would take in' if report.dry_run else 'took in'} {spell(report.created) or 'nothing'}"
+    yield f"{'would import' if report.dry_run else 'imported'} {spell(report.created) or 'nothing'}"
     if known := spell(report.known):
         yield f"already there: {known}"
     for problem in report.problems[:PROBLEMS_SHOWN]:

@@ -72,12 +72,17 @@ def read_table(content: Any, source: str, environ: Mapping[str, str]) -> tuple[U
     """The servers that a TOML file names, with their keys. Raises `CommandError`."""
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise CommandError(f"{source}: upstreams must be tables.", "Begin each with a line [[upstreams]].")
-    found = tuple(_read_row(row, f"{source}: upstreams[{number}]", environ) for number, row in enumerate(content))
+    found = tuple(_read_row(row, f"{source}: {_called(row, number)}", environ) for number, row in enumerate(content))
     names = [upstream.name for upstream in found]
     for name in names:
         if names.count(name) > 1:
             raise CommandError(f"{source}: there are two upstreams named {name!r}.", "Give each a name of its own.")
     return found
+
+
+def _called(row: dict[str, Any], number: int) -> str:
+    name = row.get("name")
+    return f"upstream {name!r}" if name and isinstance(name, str) else f"upstreams[{number}]"
 
 
 def _read_row(row: dict[str, Any], source: str, environ: Mapping[str, str]) -> UpstreamSettings:
@@ -102,7 +107,7 @@ def _key_of(upstream: UpstreamSettings, source: str, environ: Mapping[str, str])
         raise CommandError(f"{source}: {given[0]} and {given[1]} are both given.", "Leave one of them out.")
     if upstream.key_env:
         if not environ.get(upstream.key_env, "").strip():
-            raise CommandError(f"{source}: the variable {upstream.key_env} is not set.", "It is to hold the key.")
+            raise CommandError(f"{source}: the variable {upstream.key_env} is not set.", "Set it to the key.")
         return environ[upstream.key_env].strip()
     if upstream.key_file:
         try:

@@ -266,7 +266,9 @@ def check_url(url: str, *, allows_private: bool) -> None:
     schemes = ("https", "http") if allows_private else ("https",)
     if not is_url or parts.scheme not in schemes or parts.username or parts.password or parts.fragment:
         raise invalid.invalid_value(
-            "url", f"expected an address such as {schemes[0]}://app.example.com/hook, without user and fragment"
+            "url",
+            f"expected an address such as {schemes[0]}://app.example.com/hook, without user and fragment"
+            + ("" if allows_private else "; plain http needs --webhook-private-addresses on the server"),
         )
     address = literal(parts.hostname or "")
     is_local = parts.hostname == "localhost" if address is None else not is_public(address)

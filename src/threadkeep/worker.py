@@ -76,7 +76,8 @@ class Worker:
     async def _end_leases(self) -> None:
         """No other process serves this database: who held a lease is dead."""
         try:
-            await self._ctx.store.run_all([(sql.end_leases, {})])
+            if taken_over := await self._ctx.store.run_all([(sql.end_leases, {})]):
+                log.info("runs taken over from the process before: %d", taken_over)
         except APIError as error:
             # They end by themselves.
             log.warning("cannot end the leases of the process before: %s", error)

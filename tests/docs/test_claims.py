@@ -51,7 +51,8 @@ def test_what_is_not_there_yet_is_a_404(server, path):
 
 def test_the_readme_shows_what_the_server_prints():
     listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8000))
-    shown = banner(Settings(), listener, is_open=True).partition("\n\n")[0]
+    printed = banner(Settings(), listener, is_open=True, is_new=True)
+    shown = printed.replace(str(Path.cwd()), "/srv/threadkeep")
     assert f"```text\n{shown}\n```" in README.read_text(encoding="utf-8")
 
 
@@ -59,5 +60,5 @@ def test_a_server_names_its_model_servers_and_hides_their_keys():
     listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8000))
     settings = Settings(upstream_url="http://127.0.0.1:11434/v1", upstream_key="sk-secret", worker=False)
     shown = banner(settings, listener, is_open=True)
-    assert "  models    http://127.0.0.1:11434/v1\n  runs      not carried out here" in shown
+    assert "  models    http://127.0.0.1:11434/v1\n  runs      not executed here" in shown
     assert "secret" not in shown

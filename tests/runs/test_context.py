@@ -82,6 +82,22 @@ def test_parts_of_text_are_lines_and_images_are_parts(chat, model):
     ]
 
 
+def test_the_model_is_told_of_each_file_it_cannot_have(chat, model):
+    chat.client.beta.threads.messages.create(
+        chat.thread.id,
+        role="user",
+        content="What do they say?",
+        attachments=[
+            {"file_id": "file-a", "tools": [{"type": "file_search"}]},
+            {"file_id": "file-b", "tools": [{"type": "code_interpreter"}]},
+        ],
+    )
+    assert chat.run().status == "completed"
+    assert asked(model)[-1] == (
+        "What do they say?\n[The file file-a is not on this server.]\n[The file file-b is not on this server.]"
+    )
+
+
 def test_a_thread_that_does_not_fit_keeps_its_first_and_its_newest_messages(new_chat, new_client, small_server, model):
     chat = new_chat(new_client(small_server))
     fill(chat, 30)
@@ -97,7 +113,8 @@ def test_what_does_not_fit_at_all_fails_the_run(new_chat, new_client, small_serv
     chat = new_chat(new_client(small_server), said="word " * 1000)
     run = chat.run()
     assert (run.status, run.last_error.code) == ("failed", "invalid_prompt")
-    assert run.last_error.message == "The prompt is too long for the model, even with nothing but what it must have."
+    assert "its context window is set to 400 tokens" in run.last_error.message
+    assert "raise `upstream_context_tokens`" in run.last_error.message
     assert model.requests == []
 
 

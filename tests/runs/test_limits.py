@@ -58,7 +58,7 @@ def test_a_run_writes_no_more_events_than_it_may(serving, new_chat, model):
     model.reply(testing.text(*["word "] * 1000))
     run = chat.run()
     assert (run.status, run.last_error.code) == ("failed", "server_error")
-    assert run.last_error.message == "The run wrote more than it may."
+    assert run.last_error.message == "The run's events exceed `run_events_characters_max`."
     for message in chat.messages(run_id=run.id):
         assert (message.status, message.incomplete_details.reason) == ("incomplete", "run_failed")
     assert chat.run().status == "completed"

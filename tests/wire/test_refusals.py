@@ -596,6 +596,12 @@ def test_an_unknown_address_is_refused_in_the_envelope(ask):
         assert answer == (404, "invalid_request_error", None, None, f"Invalid URL ({method} /v1{path})")
 
 
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/embeddings"])
+def test_what_a_model_server_answers_is_refused_with_a_pointer_to_it(ask, path):
+    message = refusal(ask("POST", path, {}))[-1]
+    assert message.startswith(f"Invalid URL (POST /v1{path}). This server has assistants and threads only: ")
+
+
 def test_a_method_that_an_address_does_not_take_is_refused(ask):
     answer = ask("PUT", "/threads")
     assert refusal(answer) == (

@@ -36,24 +36,24 @@ def add_restore(commands: Any) -> None:
 
 
 def add_export(commands: Any) -> None:
-    export = add_command(commands, "export", _export, "write a project as lines of JSON, also while it is served")
+    export = add_command(commands, "export", _export, "write a project as lines of JSON, even while a server runs")
     export.add_argument("file", help="a new file, or `-` for standard output")
-    export.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to write")
+    export.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project to export")
 
 
 def add_import(commands: Any) -> None:
-    take_in = add_command(commands, "import", _import, "take in threads that were exported, here or elsewhere")
+    take_in = add_command(commands, "import", _import, "import threads that were exported, here or elsewhere")
     take_in.add_argument("file", help="a file, a folder of another exporter, or `-` for standard input")
-    take_in.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose they are to be")
-    take_in.add_argument("--dry-run", action="store_true", help="change nothing, but say what would be done")
+    take_in.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project to import into")
+    take_in.add_argument("--dry-run", action="store_true", help="change nothing, only report what would be done")
     take_in.add_argument("--json", action="store_true", help="for programs")
 
 
 def add_prune(commands: Any) -> None:
-    prune = add_command(commands, "prune", _prune, "delete old threads, also while they are served")
+    prune = add_command(commands, "prune", _prune, "delete old threads, even while a server runs")
     prune.add_argument("--older-than", required=True, metavar="TIME", help="such as 90d; units are s, m, h, d, w")
     add_anchor(prune)
-    prune.add_argument("--project", help="only this project's; otherwise those of all projects")
+    prune.add_argument("--project", help="only this project; by default all")
     prune.add_argument("--dry-run", action="store_true", help="only count them")
 
 

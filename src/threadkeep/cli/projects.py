@@ -24,8 +24,8 @@ def add_projects(commands: Any) -> None:
     actions = parser.add_subparsers(metavar="action", required=True)
     create = add_command(actions, "create", _projects_create, "make a project")
     create.add_argument("name")
-    _add_limits(add_command(actions, "limits", _projects_limits, "show what a project may use, or say it"), "name")
-    rule = add_command(actions, "set-retention", _projects_set_retention, "say how long a project's threads stay")
+    _add_limits(add_command(actions, "limits", _projects_limits, "show or set a project's limits"), "name")
+    rule = add_command(actions, "set-retention", _projects_set_retention, "set how long a project's threads are kept")
     rule.add_argument("name")
     rule.add_argument("after", help="such as 90d; units are s, m, h, d, w; `none` for ever")
     add_anchor(rule)
@@ -36,27 +36,27 @@ def add_projects(commands: Any) -> None:
 def add_keys(commands: Any) -> None:
     parser = add_command(commands, "keys", None, "list, create and revoke API keys")
     actions = parser.add_subparsers(metavar="action", required=True)
-    create = add_command(actions, "create", _keys_create, "make a key; it is shown this once")
+    create = add_command(actions, "create", _keys_create, "make a key; it is shown only once")
     create.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project it opens")
     create.add_argument("--name", default="", help="what it is for")
     create.add_argument("--json", action="store_true", help="for programs")
-    _add_limits(add_command(actions, "limits", _keys_limits, "show what a key may use, or say it"), "key_id")
+    _add_limits(add_command(actions, "limits", _keys_limits, "show or set a key's limits"), "key_id")
     listed = add_command(actions, "list", _keys_list, "list the keys, without their secrets")
     listed.add_argument("--json", action="store_true", help="for programs")
-    revoke = add_command(actions, "revoke", _keys_revoke, "make a key useless, at once and for good")
+    revoke = add_command(actions, "revoke", _keys_revoke, "revoke a key, at once and for good")
     revoke.add_argument("key_id")
 
 
 def add_webhooks(commands: Any) -> None:
-    parser = add_command(commands, "webhooks", None, "list, create and delete addresses that are told of runs")
+    parser = add_command(commands, "webhooks", None, "list, create and delete webhooks, which are notified of runs")
     actions = parser.add_subparsers(metavar="action", required=True)
-    create = add_command(actions, "create", _webhooks_create, "add an address; its secret is shown this once")
+    create = add_command(actions, "create", _webhooks_create, "add a webhook; its secret is shown only once")
     create.add_argument("url")
     create.add_argument(
-        "--events", metavar="NAMES", help=f"what it is told, separated by commas: {' '.join(webhooks.ALL_EVENTS)}"
+        "--events", metavar="NAMES", help=f"the events to send, separated by commas: {' '.join(webhooks.ALL_EVENTS)}"
     )
-    listed = add_command(actions, "list", _webhooks_list, "list a project's addresses, without their secrets")
-    delete = add_command(actions, "delete", _webhooks_delete, "remove an address, with all it has not been told")
+    listed = add_command(actions, "list", _webhooks_list, "list a project's webhooks, without their secrets")
+    delete = add_command(actions, "delete", _webhooks_delete, "delete a webhook and its pending events")
     delete.add_argument("webhook_id")
     for action in (create, listed, delete):
         action.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose runs")
@@ -107,9 +107,9 @@ def _projects_set_retention(arguments: argparse.Namespace, settings: Settings, _
         await projects.set_retention(store, await projects.find(store, arguments.name), anchor, after_s)
 
     with_store(settings, work, must_exist=True)
-    words = {"created_at": "they were created", "last_active_at": "their newest message"}
-    told = f"go {arguments.after} after {words[anchor]}" if anchor else "stay"
-    print(f"threads of {arguments.name} {told}, unless they say otherwise themselves")
+    words = {"created_at": "their creation", "last_active_at": "their newest message"}
+    told = f"deleted {arguments.after} after {words[anchor]}" if anchor else "kept"
+    print(f"threads of {arguments.name} are {told}, unless they have their own rule")
 
 
 def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

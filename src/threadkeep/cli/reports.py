@@ -38,20 +38,20 @@ def add_usage(commands: Any) -> None:
         type=_dimensions,
         default="day,project,assistant",
         metavar="WHAT",
-        help=f"what to divide by, separated by commas, any of: {' '.join(usage.DIMENSIONS)}",
+        help=f"what to group by, separated by commas, any of: {' '.join(usage.DIMENSIONS)}",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def add_doctor(commands: Any) -> None:
-    doctor = add_command(commands, "doctor", _doctor, "look at all that a server needs, and say what to do")
+    doctor = add_command(commands, "doctor", _doctor, "check everything a server needs, and say how to fix it")
     doctor.add_argument("--json", action="store_true", help="for programs")
 
 
 def add_get(commands: Any) -> None:
     get = add_command(commands, "get", _get, "answer one GET request without a server")
     get.add_argument("path", help="such as /v1/threads?limit=5")
-    get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose objects to look at")
+    get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project to look at")
 
 
 def _dimensions(text: str) -> list[usage.Dimension]:

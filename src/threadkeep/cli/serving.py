@@ -14,7 +14,7 @@ def add_serve(commands: Any) -> None:
 
 
 def add_worker(commands: Any) -> None:
-    _add_settings(add_command(commands, "worker", _worker, "carry out runs, beside servers on the same PostgreSQL"))
+    _add_settings(add_command(commands, "worker", _worker, "execute runs, beside servers on the same PostgreSQL"))
 
 
 def _serve(_: argparse.Namespace, settings: Settings, __: dict[str, str]) -> None:
@@ -36,7 +36,7 @@ def _add_settings(serve: argparse.ArgumentParser) -> None:
         if setting.type is bool:
             # Only the flag that changes the default is shown; both work.
             for flag, value in ((setting.flag, True), (setting.flag.replace("--", "--no-", 1), False)):
-                words = setting.help if value else f"Do not: {setting.help[0].lower()}{setting.help[1:]}"
+                words = setting.help if value else setting.off
                 serve.add_argument(
                     flag,
                     dest=f"set_{setting.name}",

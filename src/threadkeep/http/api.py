@@ -32,6 +32,9 @@ from threadkeep.tracing import Tracing
 log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499
+# The parts of the original's API that programs use beside threads.
+FOR_MODEL_SERVERS = {"chat", "completions", "responses", "embeddings", "images", "audio", "moderations"}
+ELSEWHERE = ". This server has assistants and threads only: send this to your model server, through a second client."
 _NO_BODY_METHODS = {"GET", "DELETE"}
 
 
@@ -177,7 +180,8 @@ class Api:
 
 def not_found(method: str, path: str) -> NotFoundError:
     """The answer for an address that nothing is at."""
-    return NotFoundError(f"Invalid URL ({method} {path})")
+    first = path.removeprefix("/v1").split("/")[1:2]
+    return NotFoundError(f"Invalid URL ({method} {path}){'' if FOR_MODEL_SERVERS.isdisjoint(first) else ELSEWHERE}")
 
 
 def not_allowed(method: str, path: str, allow: cors.Header) -> MethodNotAllowedError:

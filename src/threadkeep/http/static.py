@@ -1,4 +1,4 @@
-"""Answers that are the same for everybody: compressed for who takes it, and not sent again to who has it."""
+"""Answers that are the same for everybody: compressed for clients that accept it, and a 304 for those that have it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Taking in what was exported, here (`exports.py`) or elsewhere (`foreign.py`), with its ids, times and order.
+"""Imports what was exported, here (`exports.py`) or elsewhere (`foreign.py`), with its ids, times and order.
 
-What is there already stays as it is, so an import can be repeated and gone on with. A line that cannot be taken in is
-told with the reason, and the others are taken in. What is taken in is history: nothing of it goes on.
+Existing objects are not changed, so an import can be repeated and resumed. A line that cannot be imported is reported
+with the reason, and the others are imported. Imported runs are history: none is resumed.
 
     lines.py       bytes become lines, or one document
     reading.py     a line becomes entries, and problems; `foreign.py` knows the forms of others

@@ -110,7 +110,7 @@ def prepare(where: str, kind: str, value: Any) -> Entry:
     """An object of that kind, whole, sound and within the limits of requests. Raises `RefusedError`."""
     look_at = _PREPARES.get(kind)
     if look_at is None:
-        raise RefusedError(f"objects of the kind {kind!r} are not taken in" if kind else "it does not say what it is")
+        raise RefusedError(f"objects of the kind {kind!r} are not imported" if kind else "it does not say what it is")
     raw = bytes(value) if isinstance(value, Raw) else msgspec.json.encode(value)
     if b"\\u0000" in raw:
         raise RefusedError("its text has the character U+0000, which not every database can keep")

@@ -130,7 +130,7 @@ class Importer:
             self._refuse(one)
             return
         for name in one.left_out:
-            self._refuse(Problem(one.where, one.kind, one.own_id, f"its {name!r} are not taken in"))
+            self._refuse(Problem(one.where, one.kind, one.own_id, f"its {name!r} are not imported"))
         if len(self._batch) >= OBJECTS_AT_ONCE or (self._batch and self._bytes + len(one.body) > BYTES_AT_ONCE):
             await self._flush()
         elif len(self._batch) % OBJECTS_A_TURN == 0:

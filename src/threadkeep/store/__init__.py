@@ -45,7 +45,8 @@ def _create_postgres_store(settings: Settings) -> Store:
         from threadkeep.store.postgres import PostgresStore  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
         raise CommandError(
-            "The drivers for PostgreSQL are not installed.", "Install them: pip install 'threadkeep[postgres]'"
+            "The drivers for PostgreSQL are not installed.",
+            "Install them with the extra `postgres`; in a clone: .venv/bin/pip install --editable '.[postgres]'",
         ) from None
     return PostgresStore(
         settings.database,

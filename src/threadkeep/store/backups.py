@@ -42,6 +42,12 @@ def copy(source: Path, destination: Path, finish: Callable[[Transaction], None] 
         _sync(partial)
         partial.rename(destination)
         _sync(destination.parent)
+    except apsw.ReadOnlyError:
+        partial.unlink(missing_ok=True)
+        raise CommandError(
+            f"Cannot read {source}: its folder is read-only for this user, and SQLite keeps files of its own there.",
+            "Run this as the user of the server; or stop the server, copy the folder, and back up the copy.",
+        ) from None
     except (apsw.Error, OSError) as error:
         partial.unlink(missing_ok=True)
         raise CommandError(f"Cannot copy {source} to {destination}: {_why(error)}.") from None

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -73,7 +74,7 @@ def fault_in_stream(error: Any, upstream: UpstreamSettings) -> UpstreamError:
 def _fault(status: int, error: Any, upstream: UpstreamSettings, after_s: float | None) -> UpstreamError:
     words = _words(error)
     said = _shown(error, upstream)
-    log.warning("upstream %s: status %d%s", upstream.name, status, said)
+    log.warning("upstream %s at %s: status %d%s", upstream.name, upstream.url, status, said)
     if status == 429:  # noqa: PLR2004
         if _QUOTA.search(words):
             return UpstreamError(
@@ -89,7 +90,16 @@ def _fault(status: int, error: Any, upstream: UpstreamSettings, after_s: float |
         return UpstreamError("invalid_prompt", "The conversation is longer than the model's context window.")
     if status in (400, 422) and _POLICY.search(words):
         return UpstreamError("invalid_prompt", "The model server refused the prompt because of its content policy.")
-    return UpstreamError("server_error", f"The model server refused the request with status {status}{said}")
+    hint = _hint(error, upstream) if status == 404 else ""  # noqa: PLR2004
+    return UpstreamError("server_error", f"The model server refused the request with status {status}{said}{hint}")
+
+
+def _hint(error: Any, upstream: UpstreamSettings) -> str:
+    """What a 404 means that is not about a model: most servers have Chat Completions under `/v1`."""
+    is_about_model = isinstance(error, dict) and error.get("message") and "Invalid URL" not in error["message"]
+    if is_about_model or urlsplit(upstream.url).path.rstrip("/").endswith("/v1"):
+        return ""
+    return " (Does the URL of this upstream lack `/v1`?)"
 
 
 def _words(error: Any) -> str:

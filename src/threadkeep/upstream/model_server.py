@@ -140,7 +140,7 @@ class _Turn:
         except TimeoutError:
             raise silent() from None
         except ConnectionBrokenError as error:
-            log.warning("upstream %s: %s", upstream.name, error)
+            log.warning("upstream %s at %s: %s", upstream.name, upstream.url, error)
             raise away(error) from None
         while not self.parts:
             await self.read()

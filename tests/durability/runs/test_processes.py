@@ -125,6 +125,8 @@ def test_all_runs_go_on_when_everything_was_killed_and_is_started_again(site, mo
     unseen = site.create("text:2") if server else None
     site.kill_all()
     site.start()
+    if not site.is_split:
+        assert "runs taken over from the process before: 1" in site.servers[-1].log.read_text()
     model.release()
     site.submit(waits_for_client, "sunny")
     for place in filter(None, (streamed, behind, waits_for_client, unseen)):
