@@ -79,6 +79,15 @@ def test_a_model_server_that_is_away_is_a_problem_with_a_command_to_try(url):
     assert found["upstream default"].hint == "Try it: curl http://127.0.0.1:9/v1/models"
 
 
+def test_it_takes_the_flags_of_serve(tmp_path):
+    flags = ["--database", f"sqlite:///{tmp_path / 'test.db'}", "--upstream-url", "http://127.0.0.1:9/v1"]
+    command = [sys.executable, "-m", "threadkeep", "doctor", "--json", *flags]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert found["upstream default"]["level"] == "problem"
+    assert "127.0.0.1:9" in found["upstream default"]["message"]
+
+
 def test_a_name_that_a_model_server_does_not_list_is_told(tmp_path):
     with testing.model(["real"]) as model:
         upstream = UpstreamSettings(name="home", url=model.base_url, aliases={"gpt-4o": "reel", "old": "real"})

@@ -37,6 +37,32 @@ def _common(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.set_defaults(command=run)
 
 
+def add_flags(parser: argparse.ArgumentParser, *, in_help: bool = True) -> None:
+    """A flag for each setting that is no secret."""
+    for setting in table():
+        if setting.name == "database" or setting.secret or setting.is_table:
+            continue
+        if setting.type is bool:
+            # Only the flag that changes the default is shown; both work.
+            for flag, value in ((setting.flag, True), (setting.flag.replace("--", "--no-", 1), False)):
+                words = setting.help if value else setting.off
+                parser.add_argument(
+                    flag,
+                    dest=f"set_{setting.name}",
+                    action="store_const",
+                    const=str(value).lower(),
+                    help=words if in_help and value is not setting.default else argparse.SUPPRESS,
+                )
+        else:
+            words = f"{setting.help} Default: {setting.spelled_default or 'none'}.".replace("%", "%%")
+            parser.add_argument(
+                setting.flag,
+                dest=f"set_{setting.name}",
+                metavar=setting.name.rpartition("_")[2].upper(),
+                help=words if in_help else argparse.SUPPRESS,
+            )
+
+
 def add_anchor(parser: argparse.ArgumentParser) -> None:
     """What a time such as `90d` is counted from."""
     parser.add_argument(

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from threadkeep import context, projects, usage
-from threadkeep.cli.command import add_command, with_store
+from threadkeep.cli.command import add_command, add_flags, with_store
 from threadkeep.errors import APIError, BadRequestError
 from threadkeep.http import api
 from threadkeep.http.routes import RouteTable
@@ -31,8 +31,8 @@ def add_settings(commands: Any) -> None:
 
 def add_usage(commands: Any) -> None:
     parser = add_command(commands, "usage", _usage, "show the tokens that finished runs used")
-    parser.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="first day, as 2026-09-01; 30 days ago")
-    parser.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="last day; today. Days are UTC")
+    parser.add_argument("--since", type=_day, metavar="DAY", help="first day, as 2026-09-01; 30 days ago")
+    parser.add_argument("--until", type=_day, metavar="DAY", help="last day; today. Days are UTC")
     parser.add_argument(
         "--by",
         type=_dimensions,
@@ -44,14 +44,23 @@ def add_usage(commands: Any) -> None:
 
 
 def add_doctor(commands: Any) -> None:
-    doctor = add_command(commands, "doctor", _doctor, "check everything a server needs, and say how to fix it")
+    help_text = "check what a server with the same flags as serve needs, and say how to fix it"
+    doctor = add_command(commands, "doctor", _doctor, help_text)
     doctor.add_argument("--json", action="store_true", help="for programs")
+    add_flags(doctor, in_help=False)
 
 
 def add_get(commands: Any) -> None:
     get = add_command(commands, "get", _get, "answer one GET request without a server")
     get.add_argument("path", help="such as /v1/threads?limit=5")
     get.add_argument("--project", default=projects.DEFAULT_PROJECT, help="the project to look at")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day such as 2026-09-01") from None
 
 
 def _dimensions(text: str) -> list[usage.Dimension]:
