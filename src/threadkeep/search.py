@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -31,6 +32,7 @@ from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
 from threadkeep.threads import Thread
 
+log = logging.getLogger(__name__)
 sql = queries.load("search")
 
 TERMS_MAX = 16
@@ -341,7 +343,12 @@ def _add(tx: Transaction, told: Sequence[Row]) -> None:
     """Makes documents of messages that have none."""
     made = []
     for project_id, thread_id, seq, body in told:
-        message = messages.decode(body)
+        try:
+            message = messages.decode(body)
+        except msgspec.DecodeError as error:
+            # Those behind it must have their turn.
+            log.warning("cannot read message %d of %s, so it will not be found: %s", seq, thread_id, error)
+            continue
         if message.status != "in_progress" and (document := _document(project_id, message)):
             second = min(max(message.created_at, 0), SECONDS_MAX) * SECOND
             row: dict[str, Any] = {"project_id": project_id, "thread_id": thread_id, "seq": seq, "words": document}
