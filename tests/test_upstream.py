@@ -196,6 +196,14 @@ def test_a_call_without_a_name_is_a_fault(model):
     assert fault(model) == ("server_error", "The model server called a function without a name.")
 
 
+def test_a_call_whose_name_comes_after_another_call_is_told_after_that(model):
+    late = {"index": 0, "id": "call_a", "function": {"arguments": '{"a"'}}
+    whole = {"index": 1, "id": "call_b", "function": {"name": "g", "arguments": "{}"}}
+    named = {"index": 0, "function": {"name": "f", "arguments": ": 1}"}}
+    model.reply(testing.Reply(deltas=tuple({"tool_calls": [piece]} for piece in (late, whole, named))))
+    assert calls_of(ask(model)) == [["call_b", "g", "{}"], ["call_a", "f", '{"a": 1}']]
+
+
 def test_a_reason_for_calls_without_calls_is_a_plain_end(model):
     model.reply(text("Well.", finish_reason="tool_calls"))
     assert ask(model)[1] == Finished("stop")

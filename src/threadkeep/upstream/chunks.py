@@ -249,16 +249,17 @@ class Answer:
 class _Gathered:
     """One call so far."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, place: int) -> None:
+        # Among those that have begun, and among those that are told: one is told when it has a name.
+        self.place = place
+        self.index: int | None = None
         self.call_id = ""
         self.name = ""
         self.arguments: list[str] = []
-        self.is_told = False
 
 
 class Calls:
-    """Tells which call a piece belongs to, and numbers the calls in the order in which they begin."""
+    """Tells which call a piece belongs to, and numbers the calls in the order in which they are told."""
 
     def __init__(self, new_id: Callable[[str], str], halves: Halves) -> None:
         self._new_id = new_id
@@ -266,6 +267,7 @@ class Calls:
         self._calls: list[_Gathered] = []
         self._at_index: dict[int, _Gathered] = {}
         self._ids: set[str] = set()
+        self._told = 0
 
     @property
     def count(self) -> int:
@@ -286,12 +288,12 @@ class Calls:
         if function.name and not call.name:
             call.name = function.name
         if arguments and self._halves.are_met:
-            arguments = self._halves.join(call.number, arguments)
+            arguments = self._halves.join(call.place, arguments)
         if arguments:
             call.arguments.append(arguments)
-        if call.is_told:
+        if call.index is not None:
             if arguments:
-                parts.append(ToolCallDelta(call.number, None, None, arguments))
+                parts.append(ToolCallDelta(call.index, None, None, arguments))
         elif call.name:
             self._tell(call, parts)
 
@@ -321,20 +323,22 @@ class Calls:
 
     def _tell(self, call: _Gathered, parts: list[Part]) -> None:
         call.call_id = call.call_id or self._new_id("call")
-        call.is_told = True
-        parts.append(ToolCallDelta(call.number, call.call_id, call.name, "".join(call.arguments)))
+        call.index, self._told = self._told, self._told + 1
+        parts.append(ToolCallDelta(call.index, call.call_id, call.name, "".join(call.arguments)))
 
     def end(self, parts: list[Part], *, are_whole: bool) -> None:
         """No more pieces come."""
         for call in self._calls:
-            if not call.is_told and are_whole:
-                raise broken("called a function without a name")
-            if call.is_told and (rest := self._halves.rest(call.number)):
+            if call.index is None:
+                if are_whole:
+                    raise broken("called a function without a name")
+                continue
+            if rest := self._halves.rest(call.place):
                 call.arguments.append(rest)
-                parts.append(ToolCallDelta(call.number, None, None, rest))
-            if not call.arguments and call.is_told and are_whole:
+                parts.append(ToolCallDelta(call.index, None, None, rest))
+            if not call.arguments and are_whole:
                 # A function without arguments gets an object nonetheless.
-                parts.append(ToolCallDelta(call.number, None, None, "{}"))
+                parts.append(ToolCallDelta(call.index, None, None, "{}"))
 
     def written(self) -> list[str]:
         """What the model wrote to call them."""
