@@ -55,6 +55,14 @@ def with_upstreams(settings, work):
     return asyncio.run(run())
 
 
+async def answer_of(upstreams, request):
+    """The parts of the answer of the model that the request names."""
+    route = await upstreams.find(request.model)
+    async with aclosing(route.stream(request)) as answer:
+        async for parts in answer:
+            yield parts
+
+
 def ask(model, name="scripted", *, lacks=(), retries=1, **request):
     """All parts of the answer, in the order in which they came."""
     settings = Settings(
@@ -65,7 +73,7 @@ def ask(model, name="scripted", *, lacks=(), retries=1, **request):
 
     async def work(upstreams):
         wanted = ChatRequest(model=name, **({"messages": HELLO} | request))
-        return [part async for parts in upstreams.stream(wanted) for part in parts]
+        return [part async for parts in answer_of(upstreams, wanted) for part in parts]
 
     return with_upstreams(settings, work)
 
@@ -299,7 +307,7 @@ def test_one_item_holds_all_that_one_read_brought(model):
 
     async def work(upstreams):
         request = ChatRequest(model="scripted", messages=HELLO)
-        return [[type(part) for part in parts] async for parts in upstreams.stream(request)]
+        return [[type(part) for part in parts] async for parts in answer_of(upstreams, request)]
 
     items = with_upstreams(Settings(upstream_url=model.base_url), work)
     assert items == [[TextDelta, TextDelta, TextDelta, Finished], [Usage]]
@@ -348,7 +356,7 @@ def test_what_came_before_a_cut_was_handed_on(model, ends):
     seen = []
 
     async def work(upstreams):
-        async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+        async for parts in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO)):
             seen.extend(parts)
 
     with pytest.raises(UpstreamError):
@@ -363,7 +371,7 @@ def test_what_came_before_a_cut_is_handed_on_to_a_slow_reader_too(model):
     parts = []
 
     async def work(upstreams):
-        async for found in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+        async for found in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO)):
             parts.extend(found)
             # Everything else comes while nobody reads.
             model.release()
@@ -459,7 +467,7 @@ def test_a_key_that_is_refused_is_never_shown():
         settings = Settings(upstream_url=model.base_url, upstream_key="wrong-key")
 
         async def work(upstreams):
-            return [parts async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO))]
+            return [parts async for parts in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO))]
 
         with pytest.raises(UpstreamError) as caught:
             with_upstreams(settings, work)
@@ -541,7 +549,7 @@ def test_what_came_with_an_error_is_handed_on_first(model):
     seen = []
 
     async def work(upstreams):
-        async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+        async for parts in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO)):
             seen.extend(parts)
 
     with pytest.raises(UpstreamError, match="status 500"):
@@ -584,7 +592,7 @@ def test_a_server_that_is_stopped_breaks_off():
         model.hold(after=2)
 
         async def work(upstreams):
-            async with aclosing(upstreams.stream(ChatRequest(model="text:5", messages=HELLO))) as stream:
+            async with aclosing(answer_of(upstreams, ChatRequest(model="text:5", messages=HELLO))) as stream:
                 await anext(stream)
                 model.stop()
                 async for _ in stream:
@@ -611,7 +619,7 @@ def test_closing_the_iterator_closes_the_connection(model):
     model.hold(after=2)
 
     async def work(upstreams):
-        async with aclosing(upstreams.stream(ChatRequest(model="text:5", messages=HELLO))) as stream:
+        async with aclosing(answer_of(upstreams, ChatRequest(model="text:5", messages=HELLO))) as stream:
             await anext(stream)
         await asyncio.to_thread(model.requests[0].wait_closed)
 
@@ -622,7 +630,7 @@ def test_cancelling_a_request_that_has_no_answer_closes_the_connection(model):
     model.hold()
 
     async def consume(upstreams):
-        async for _ in upstreams.stream(ChatRequest(model="text:5", messages=HELLO)):
+        async for _ in answer_of(upstreams, ChatRequest(model="text:5", messages=HELLO)):
             pass
 
     async def work(upstreams):
@@ -638,7 +646,7 @@ def test_cancelling_a_request_that_has_no_answer_closes_the_connection(model):
 def test_a_connection_is_used_again_after_a_whole_answer(model):
     async def work(upstreams):
         for _ in range(3):
-            async for _ in upstreams.stream(ChatRequest(model="text:3", messages=HELLO)):
+            async for _ in answer_of(upstreams, ChatRequest(model="text:3", messages=HELLO)):
                 pass
         return [request.closed.is_set() for request in model.requests]
 
@@ -650,7 +658,7 @@ def test_a_connection_is_used_again_after_a_whole_answer(model):
 
 def first_part(url, **settings):
     async def work(upstreams):
-        async with aclosing(upstreams.stream(ChatRequest(model="scripted", messages=HELLO))) as stream:
+        async with aclosing(answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO))) as stream:
             return (await anext(stream))[0]
 
     return with_upstreams(Settings(upstream_url=url, upstream_retries=0, **settings), work)
@@ -876,7 +884,7 @@ def test_an_alias_is_asked_for_under_its_real_name(model):
     settings = settings_of({"url": model.base_url, "aliases": {"gpt-4o": "llama3.1"}})
 
     async def work(upstreams):
-        return [parts async for parts in upstreams.stream(ChatRequest(model="gpt-4o", messages=HELLO))]
+        return [parts async for parts in answer_of(upstreams, ChatRequest(model="gpt-4o", messages=HELLO))]
 
     with_upstreams(settings, work)
     assert model.requests[0].body["model"] == "llama3.1"
@@ -926,7 +934,7 @@ def echo(content, **request):
     async def work(upstreams):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}]
         wanted = ChatRequest(model="echo", messages=messages, **request)
-        return [part async for parts in upstreams.stream(wanted) for part in parts]
+        return [part async for parts in answer_of(upstreams, wanted) for part in parts]
 
     return with_upstreams(Settings(), work)
 

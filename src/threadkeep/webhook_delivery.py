@@ -30,7 +30,7 @@ from threadkeep.tasks import for_ever
 from threadkeep.webhooks import SECRET_PREFIX, sql
 
 if TYPE_CHECKING:
-    from threadkeep.upstream.http import HttpClient
+    from threadkeep.outbound import HttpClient
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Deliverer:
 
     async def _send(self, delivery: Delivery, url: str, secret: str) -> Attempt:
         # The HTTP client takes a tenth of a second to import.
-        from threadkeep.upstream.http import ConnectionBrokenError, HttpClient  # noqa: PLC0415
+        from threadkeep.outbound import ConnectionBrokenError, HttpClient  # noqa: PLC0415
 
         if self._http is None:
             guard = None if self._allows_private else is_public

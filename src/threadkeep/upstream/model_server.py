@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from threadkeep import tokens
+from threadkeep.outbound import ConnectionBrokenError, HttpClient, Response, proxy_for
 from threadkeep.upstream.chunks import Answer, broken
 from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
-from threadkeep.upstream.http import ConnectionBrokenError, HttpClient, Response, proxy_for
 from threadkeep.upstream.wire import ChatRequest, Listed, Part, UpstreamError, Usage
 from threadkeep.upstream_settings import UpstreamSettings
 

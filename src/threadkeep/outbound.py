@@ -1,4 +1,4 @@
-"""The HTTP client, and the one place that knows which library it is.
+"""The HTTP client, for model servers and webhooks, and the one place that knows which library it is.
 
 Why this one: docs/decisions/0012-aiohttp-for-model-servers.md.
 """
