@@ -101,7 +101,7 @@ def broken(what: str) -> UpstreamError:
     return UpstreamError("server_error", f"The model server {what}.")
 
 
-class Answer:
+class AnswerReader:
     """Reads one answer: `feed` takes bytes as they come and gives the parts they complete."""
 
     def __init__(self, new_id: Callable[[str], str], error_in_stream: Callable[[Any], UpstreamError]) -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from threadkeep import tokens
 from threadkeep.outbound import ConnectionBrokenError, HttpClient, Response, proxy_for
-from threadkeep.upstream.chunks import Answer, broken
+from threadkeep.upstream.chunks import AnswerReader, broken
 from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
 from threadkeep.upstream.wire import ChatRequest, Listed, Part, UpstreamError, Usage
 from threadkeep.upstream_settings import UpstreamSettings
@@ -98,7 +98,7 @@ class ModelServer:
     async def _begin(self, body: bytes) -> _Turn:
         """A turn whose first part has come. Until then what passes is tried again."""
         for attempt in itertools.count():
-            turn = _Turn(Answer(self._new_id, lambda error: fault_in_stream(error, self.settings)))
+            turn = _Turn(AnswerReader(self._new_id, lambda error: fault_in_stream(error, self.settings)))
             try:
                 await turn.begin(self._request("POST", "/chat/completions", body), self.settings)
             except PassingError as error:
@@ -121,7 +121,7 @@ class ModelServer:
 class _Turn:
     """One request and its answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: AnswerReader) -> None:
         self.answer = answer
         self.parts: list[Part] = []
         self.is_over = False
