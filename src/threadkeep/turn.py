@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 from threadkeep import events, lifecycle, messages, run_steps
 from threadkeep.context import Context
@@ -31,10 +32,13 @@ from threadkeep.store.interface import Transaction
 from threadkeep.upstream import Finished, Part, RefusalDelta, TextDelta, ToolCallDelta
 from threadkeep.upstream import Usage as Counts
 
+End: TypeAlias = tuple[OverStatus, IncompleteReason | None, NoEnd | None]
+
 # How often the message itself, which lists show, catches up with what followers have seen.
 MESSAGE_SAVED_EVERY_S = 1.0
 NO_ARGUMENTS = "{}"
 CUT_OFF = LastError("server_error", "The model's answer was cut off in the middle of a tool call.")
+OVER_LIMIT = LastError("server_error", "The model's tool call is longer than max_completion_tokens allows.")
 
 
 class OpenMessage:
@@ -225,27 +229,36 @@ class Turn:
         tx.run_all([run_steps.change(opened.step, opened.number)])
         return [lifecycle.message_event(message), lifecycle.step_event(opened.step)]
 
+    def _end(self, held: HeldRun) -> End:
+        """What becomes of the run and its message, before this turn is counted. Not every server keeps to the limit."""
+        maximum = self._run.max_completion_tokens
+        used = held.plan.spent.completion_tokens + self.usage.completion_tokens
+        is_over = maximum is not None and used > maximum
+        reason = "length" if is_over and self._reason in ("stop", "tool_calls") else self._reason
+        return _ENDS.get(reason, _ENDS["stop"])
+
     def _complete(self, tx: Transaction, held: HeldRun, added: list[Event]) -> Entry:
         assert self._open is not None
-        status, reason, message_reason = _ENDS.get(self._reason, _ENDS["stop"])
+        status, reason, message_reason = self._end(held)
         told = [*added, *self._end_message(tx, self._open, self.usage, message_reason)]
         held.plan.spent = held.plan.spent.plus(self.usage)
         return lifecycle.end(tx, self._ctx, held, status, before=told, reason=reason)
 
     def _request_action(self, tx: Transaction, held: HeldRun, added: list[Event], step: RunStep, number: int) -> Entry:
         tx.run_all([run_steps.change(step, number)])
+        status, reason, _ = self._end(held)
         held.plan.spent = held.plan.spent.plus(self.usage)
-        status, reason, _ = _ENDS.get(self._reason, _ENDS["stop"])
         if reason:
             # Arguments without an end are of no use to anybody.
+            error = OVER_LIMIT if self._reason == "tool_calls" else CUT_OFF
             held.plan.turn = self.usage
-            return lifecycle.end(tx, self._ctx, held, status, before=added, error=CUT_OFF, reason=reason)
+            return lifecycle.end(tx, self._ctx, held, status, before=added, error=error, reason=reason)
         assert isinstance(step.step_details, ToolCalls)
         return lifecycle.request_action(tx, self._ctx, held, step.step_details.tool_calls, self.usage, added)
 
 
 # What becomes of the run, and of its message, for each reason why the model stopped.
-_ENDS: dict[str, tuple[OverStatus, IncompleteReason | None, NoEnd | None]] = {
+_ENDS: dict[str, End] = {
     "stop": ("completed", None, None),
     "length": ("incomplete", "max_completion_tokens", "max_tokens"),
     "content_filter": ("incomplete", "content_filter", "content_filter"),
