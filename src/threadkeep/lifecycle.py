@@ -42,7 +42,7 @@ sql = queries.load("lifecycle")
 
 OverStatus: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "expired"]
 MAY_FOLLOW: dict[str, frozenset[str]] = {
-    "queued": frozenset({"in_progress", "cancelling", "expired", "failed"}),
+    "queued": frozenset({"in_progress", "cancelling", "expired"}),
     "in_progress": frozenset({"requires_action", "cancelling", "completed", "incomplete", "failed", "expired"}),
     "requires_action": frozenset({"queued", "cancelling", "expired"}),
     "cancelling": frozenset({"cancelled"}),

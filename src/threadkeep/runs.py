@@ -133,8 +133,7 @@ async def list_(ctx: Context, thread_id: str, params: ListParams) -> Page[Stored
     """A page of the thread's runs, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        if tx.one(sql.find_thread, thread_id=thread_id, project_id=ctx.project_id) is None:
-            raise NotFoundError.of("thread", thread_id)
+        messages.require_thread(tx, ctx, thread_id)
 
         def locate(run_id: str) -> int:
             row = tx.one(sql.locate_run, thread_id=thread_id, run_id=run_id)

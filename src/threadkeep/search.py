@@ -329,7 +329,7 @@ def _work_off_range(tx: Transaction, thread_id: str, low: int, high: int) -> Non
     _remove(tx, [(position, thread_id, seq) for position, seq in old if seq <= end])
     _add(tx, [row for row in said if row[2] <= end])
     if end < high:
-        tx.run(sql.put_back, thread_id=thread_id, low=end, high=high)
+        tx.run(messages.sql.queue_range, thread_id=thread_id, low=end, high=high)
 
 
 def _remove(tx: Transaction, old: Iterable[Row]) -> None:

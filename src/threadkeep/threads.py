@@ -218,7 +218,7 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
         row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)
         if row is None:
             raise NotFoundError.of("thread", thread_id)
-        thread = decode(row[1])
+        thread = decode(row[0])
         before = thread.metadata
         thread.metadata = metadata.merge(before, params.metadata or {}, strict=ctx.settings.strict)
         if params.tool_resources:

@@ -8,11 +8,11 @@ select body from threads where thread_id = :thread_id and project_id = :project_
 
 -- name: take_thread [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select created_at, body from threads
+select body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- name: take_thread [postgres]
-select created_at, body from threads
+select body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null for no key update
 
 -- name: update_thread

@@ -131,8 +131,8 @@ class Authenticator:
         self._keys = keys
         self._default = self._context_of(self._default_project_id, "", keys.limits)
         contexts = {
-            bytes.fromhex(hashed): self._context_of(project_id, keys.key_id_of_hash[hashed], keys.limits)
-            for hashed, project_id in keys.project_of_hash.items()
+            bytes.fromhex(hashed): self._context_of(key.project_id, key.key_id, keys.limits)
+            for hashed, key in keys.of_hash.items()
         }
         if self._settings.api_key:
             contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
