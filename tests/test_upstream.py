@@ -18,6 +18,7 @@ from threadkeep.settings import Settings
 from threadkeep.testing import call, error, garbage, refusal, silence, text, tool_calls
 from threadkeep.upstream import (
     ChatRequest,
+    Counts,
     Finished,
     RefusalDelta,
     TextDelta,
@@ -25,7 +26,6 @@ from threadkeep.upstream import (
     UnknownModelError,
     UpstreamError,
     Upstreams,
-    Usage,
 )
 from threadkeep.upstream.faults import fault_of_status
 from threadkeep.upstream_settings import UpstreamSettings
@@ -106,13 +106,13 @@ def body_sent(model, *arguments, **request):
 
 def test_text_comes_token_by_token_then_the_reason_then_the_counts(model):
     model.reply(text("Hello ", "world"))
-    assert ask(model) == [TextDelta("Hello "), TextDelta("world"), Finished("stop"), Usage(3, 2)]
+    assert ask(model) == [TextDelta("Hello "), TextDelta("world"), Finished("stop"), Counts(3, 2)]
 
 
 def test_all_counts_are_read(model):
     details = {"prompt_tokens_details": {"cached_tokens": 5}, "completion_tokens_details": {"reasoning_tokens": 3}}
     model.reply(text("x", usage={"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11, **details}))
-    assert ask(model)[-1] == Usage(7, 4, cached_tokens=5, reasoning_tokens=3)
+    assert ask(model)[-1] == Counts(7, 4, cached_tokens=5, reasoning_tokens=3)
 
 
 def test_a_refusal_is_kept_apart_from_text(model):
@@ -224,12 +224,12 @@ def test_calls_that_were_cut_short_by_the_limit_say_so(model):
 
 def test_counts_that_never_come_are_made_up_for(model):
     model.reply(text("Hello ", "world", usage=False))
-    assert ask(model)[-1] == Usage(9, 2)
+    assert ask(model)[-1] == Counts(9, 2)
 
 
 def test_the_end_of_the_stream_needs_no_done(model):
     model.reply(text("Hello", ends="eof"))
-    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Usage(3, 1)]
+    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Counts(3, 1)]
 
 
 def stream_of(*chunks, end=b"\n\n"):
@@ -259,7 +259,7 @@ def test_an_empty_reason_in_each_chunk_is_none(model):
 def test_the_last_of_several_counts_holds(model):
     counts = [{"usage": {"prompt_tokens": 3, "completion_tokens": number}} for number in (1, 2)]
     model.reply(stream_of(chunk_of("a", **counts[0]), chunk_of("b", "stop", **counts[1])))
-    assert ask(model)[-1] == Usage(3, 2)
+    assert ask(model)[-1] == Counts(3, 2)
 
 
 def test_comments_fields_and_other_line_ends_are_understood(model):
@@ -281,7 +281,7 @@ def test_a_whole_completion_is_understood_where_a_stream_was_asked_for(model):
         "usage": {"prompt_tokens": 1, "completion_tokens": 1},
     }
     model.reply(garbage(json.dumps(answer).encode(), content_type="application/json"))
-    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Usage(1, 1)]
+    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Counts(1, 1)]
 
 
 def test_a_stream_that_claims_to_be_json_is_understood(model):
@@ -310,7 +310,7 @@ def test_one_item_holds_all_that_one_read_brought(model):
         return [[type(part) for part in parts] async for parts in answer_of(upstreams, request)]
 
     items = with_upstreams(Settings(upstream_url=model.base_url), work)
-    assert items == [[TextDelta, TextDelta, TextDelta, Finished], [Usage]]
+    assert items == [[TextDelta, TextDelta, TextDelta, Finished], [Counts]]
 
 
 # What goes wrong
@@ -798,7 +798,7 @@ def test_a_server_without_parallel_tool_calls_is_not_asked_for_them(model):
 
 
 def test_a_server_without_usage_is_not_asked_and_the_tokens_are_counted_here(model):
-    assert isinstance(ask(model, lacks=["usage"])[-1], Usage)
+    assert isinstance(ask(model, lacks=["usage"])[-1], Counts)
     assert "stream_options" not in model.requests[0].body
 
 
@@ -945,13 +945,13 @@ def test_without_a_model_server_echo_repeats_the_user_word_by_word():
         TextDelta("  you"),
         TextDelta(" there"),
         Finished("stop"),
-        Usage(5, 3),
+        Counts(5, 3),
     ]
 
 
 def test_echo_reads_text_parts_and_keeps_to_the_limit():
     parts = [{"type": "text", "text": "One"}, {"type": "text", "text": "two"}]
-    assert echo(parts, max_completion_tokens=1) == [TextDelta("One"), Finished("length"), Usage(4, 1)]
+    assert echo(parts, max_completion_tokens=1) == [TextDelta("One"), Finished("length"), Counts(4, 1)]
 
 
 def test_echo_has_an_answer_to_nothing():

@@ -198,7 +198,7 @@ async def update(ctx: Context, thread_id: str, message_id: str, params: MessageU
 
     def unit(tx: Transaction) -> bytes:
         require_thread(tx, ctx, thread_id)
-        message = take(tx, thread_id, message_id)
+        message = hold(tx, thread_id, message_id)
         if message is None:
             raise NotFoundError.of("message", message_id)
         message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
@@ -293,9 +293,9 @@ def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Messag
     return int(added[0])
 
 
-def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
+def hold(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message, held until the unit ends; None when it is deleted."""
-    row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
+    row = tx.one(sql.hold_message, thread_id=thread_id, message_id=message_id)
     return decode(row[0]) if row else None
 
 

@@ -262,10 +262,10 @@ def _bring_up_to_date(tx: Transaction, seen: Seen) -> Seen | None:
         tx.one(sql.hold_index)
         _work_off(tx)
         return seen
-    told = [(project_id, thread_id, seq, body) for project_id, thread_id, seq, body, *_ in added if project_id and body]
-    ranges = [(thread_id, seq - 1, seq) for _, thread_id, seq, _ in told]
+    said = [(project_id, thread_id, seq, body) for project_id, thread_id, seq, body, *_ in added if project_id and body]
+    ranges = [(thread_id, seq - 1, seq) for _, thread_id, seq, _ in said]
     _remove(tx, tx.all(sql.list_documents_of_ranges, ranges=_json(ranges)))
-    _add(tx, told)
+    _add(tx, said)
     *_, rowid, message_id = added[-1]
     return Seen(rowid, added[-1][1], message_id)
 
@@ -339,10 +339,10 @@ def _remove(tx: Transaction, old: Iterable[Row]) -> None:
         tx.run_many(sql.delete_document, places)
 
 
-def _add(tx: Transaction, told: Sequence[Row]) -> None:
+def _add(tx: Transaction, said: Sequence[Row]) -> None:
     """Makes documents of messages that have none."""
     made = []
-    for project_id, thread_id, seq, body in told:
+    for project_id, thread_id, seq, body in said:
         try:
             message = messages.decode(body)
         except msgspec.DecodeError as error:

@@ -22,7 +22,7 @@ import msgspec
 from threadkeep import __version__
 from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
-from threadkeep.upstream import ChatRequest, Finished, ModelRoute, Part, TextDelta, ToolCallDelta, UpstreamError, Usage
+from threadkeep.upstream import ChatRequest, Counts, Finished, ModelRoute, Part, TextDelta, ToolCallDelta, UpstreamError
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as TraceContext
@@ -170,7 +170,7 @@ class Tracing:
         match part:
             case Finished(reason=reason):
                 span.set_attribute("gen_ai.response.finish_reasons", [reason])
-            case Usage():
+            case Counts():
                 span.set_attribute("gen_ai.usage.input_tokens", part.prompt_tokens)
                 span.set_attribute("gen_ai.usage.output_tokens", part.completion_tokens)
             case ToolCallDelta(name=str(name)):

@@ -29,8 +29,7 @@ from threadkeep.run_steps import (
     Usage,
 )
 from threadkeep.store.interface import Transaction
-from threadkeep.upstream import Finished, Part, RefusalDelta, TextDelta, ToolCallDelta
-from threadkeep.upstream import Usage as Counts
+from threadkeep.upstream import Counts, Finished, Part, RefusalDelta, TextDelta, ToolCallDelta
 
 End: TypeAlias = tuple[OverStatus, IncompleteReason | None, NoEnd | None]
 
@@ -56,7 +55,7 @@ class OpenMessage:
 
         A client may have changed its metadata meanwhile, or deleted it.
         """
-        stored = messages.take(tx, self.message.thread_id, self.message.id)
+        stored = messages.hold(tx, self.message.thread_id, self.message.id)
         message = stored or self.message
         message.content = self.draft.parts()
         if reason is not None:
@@ -148,7 +147,7 @@ class Turn:
     ) -> OpenMessage:
         opened = self._open = self._new_message()
         message, step = opened.message, opened.step
-        told = [
+        news = [
             lifecycle.step_event(step, "created"),
             lifecycle.step_event(step),
             lifecycle.message_event(message, "created"),
@@ -159,7 +158,7 @@ class Turn:
 
         def unit(tx: Transaction, held: HeldRun, added: list[Event]) -> Entry:
             messages.append(tx, self._ctx.settings.thread_messages_max, held.deleted_seq, message, body)
-            return _tell_of_step(tx, step, opened.number, added, told)
+            return _tell_of_step(tx, step, opened.number, added, news)
 
         await self._log.commit(unit)
         return opened
@@ -212,8 +211,8 @@ class Turn:
         opened = await self._begin_message(["".join(self._late_text)])
 
         def unit(tx: Transaction, _held: HeldRun, added: list[Event]) -> Entry:
-            told = [*added, *self._end_message(tx, opened, None)]
-            return events.append(tx, run.thread_id, run.id, told, None)
+            news = [*added, *self._end_message(tx, opened, None)]
+            return events.append(tx, run.thread_id, run.id, news, None)
 
         await self._log.commit(unit)
         self._open = None
@@ -240,9 +239,9 @@ class Turn:
     def _complete(self, tx: Transaction, held: HeldRun, added: list[Event]) -> Entry:
         assert self._open is not None
         status, reason, message_reason = self._end(held)
-        told = [*added, *self._end_message(tx, self._open, self.usage, message_reason)]
+        news = [*added, *self._end_message(tx, self._open, self.usage, message_reason)]
         held.plan.spent = held.plan.spent.plus(self.usage)
-        return lifecycle.end(tx, self._ctx, held, status, before=told, reason=reason)
+        return lifecycle.end(tx, self._ctx, held, status, before=news, reason=reason)
 
     def _request_action(self, tx: Transaction, held: HeldRun, added: list[Event], step: RunStep, number: int) -> Entry:
         tx.run_all([run_steps.change(step, number)])
@@ -276,8 +275,8 @@ def usage_of(counts: Counts) -> Usage:
     )
 
 
-def _tell_of_step(tx: Transaction, step: RunStep, number: int, before: list[Event], told: list[Event]) -> Entry:
+def _tell_of_step(tx: Transaction, step: RunStep, number: int, before: list[Event], news: list[Event]) -> Entry:
     """Stores a new step; appends what comes before it and what tells of it."""
-    entry = events.append(tx, step.thread_id, step.run_id, [*before, *told], None)
+    entry = events.append(tx, step.thread_id, step.run_id, [*before, *news], None)
     tx.run_all([run_steps.insertion(step, number, entry.seq + len(before))])
     return entry

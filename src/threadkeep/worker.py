@@ -116,7 +116,7 @@ class Worker:
         """How many runs are carried out now."""
         return len(self._running)
 
-    def take_slot(self) -> bool:
+    def reserve_slot(self) -> bool:
         """Reserves room for one more run; False when there is none."""
         if not self._free_slots or self._is_stopping:
             return False
@@ -259,7 +259,7 @@ class Worker:
 
     async def _attend(self, ctx: Context, thread_id: str, run_id: str) -> bool:
         """Claims, takes over or ends one run. False when there is nothing to do, or no slot to do it with."""
-        has_slot = self.take_slot()
+        has_slot = self.reserve_slot()
         claimed = None
         try:
             held, entries = await ctx.store.write(

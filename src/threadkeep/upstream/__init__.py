@@ -4,8 +4,8 @@
     async for parts in route.stream(ChatRequest(model="gpt-4o", messages=[...])):
         ...
 
-A list of parts is what one read of the network brought. `Finished` comes once, then `Usage`, which is last. Closing the
-iterator (`aclose`) closes the connection. Everything that goes wrong is an `UpstreamError`.
+A list of parts is what one read of the network brought. `Finished` comes once, then `Counts`, which is last. Closing
+the iterator (`aclose`) closes the connection. Everything that goes wrong is an `UpstreamError`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from threadkeep.settings import Settings
 from threadkeep.upstream import echo
 from threadkeep.upstream.wire import (
     ChatRequest,
+    Counts,
     ErrorCode,
     Finished,
     FinishReason,
@@ -31,7 +32,6 @@ from threadkeep.upstream.wire import (
     ToolCallDelta,
     UnknownModelError,
     UpstreamError,
-    Usage,
 )
 from threadkeep.upstream_settings import CONTEXT_TOKENS, UpstreamSettings
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatRequest",
+    "Counts",
     "ErrorCode",
     "FinishReason",
     "Finished",
@@ -54,7 +55,6 @@ __all__ = [
     "UnknownModelError",
     "UpstreamError",
     "Upstreams",
-    "Usage",
 ]
 
 

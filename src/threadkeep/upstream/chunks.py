@@ -18,6 +18,7 @@ from msgspec import Struct
 from threadkeep.upstream import halves
 from threadkeep.upstream.halves import Halves
 from threadkeep.upstream.wire import (
+    Counts,
     Finished,
     FinishReason,
     Part,
@@ -25,7 +26,6 @@ from threadkeep.upstream.wire import (
     TextDelta,
     ToolCallDelta,
     UpstreamError,
-    Usage,
 )
 
 # A hostile or broken server must not fill the memory.
@@ -232,13 +232,13 @@ class AnswerReader:
         self.finish_reason = reason
         parts.append(Finished(reason))
 
-    def usage(self) -> Usage | None:
+    def usage(self) -> Counts | None:
         """What the server counted, if it did."""
         found = self._usage
         if found is None or found.prompt_tokens is None or found.completion_tokens is None:
             return None
         prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
-        return Usage(
+        return Counts(
             prompt_tokens=max(0, found.prompt_tokens),
             completion_tokens=max(0, found.completion_tokens),
             cached_tokens=max(0, (prompt and prompt.cached_tokens) or 0),
