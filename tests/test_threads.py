@@ -144,6 +144,7 @@ def test_every_query_that_looks_for_a_thread_passes_over_deleted_ones():
         "remove_thread",
         "locate_thread",
         "look_again",
+        "find_newest_thread",
     }
     looking = re.compile(r"\b(from|join|update) threads\b")
     nouns = [file.stem for file in Path(threads.__file__).parent.glob("*.sql")]
