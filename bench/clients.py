@@ -122,7 +122,8 @@ class Threadkeep(Contestant):
 
     async def tokens(self, model):
         tokens = 0
-        async for parts in self._upstreams.stream(ChatRequest(model=model, messages=MESSAGES)):
+        route = await self._upstreams.find(model)
+        async for parts in route.stream(ChatRequest(model=model, messages=MESSAGES)):
             tokens += sum(type(part) is TextDelta for part in parts)
         return tokens
 

@@ -244,6 +244,8 @@ class TestRefusingToStart:
             (("--cors-origins", "app.example.com"), {}, "is not an origin"),
             (("--forwarded-allow-ips", "foo"), {}, "is not an address"),
             (("--thread-messages-max", "0"), {}, "out of range"),
+            (("--upstream-retries", "-1"), {}, "out of range"),
+            (("--keep-alive-s", "inf"), {}, "out of range"),
             (("--database", "sqlite:///:memory:"), {}, "Cannot use the database"),
             (("--processes", "2"), {}, "An embedded database is served by one process"),
             ((), {"THREADKEEP_PROT": "9000"}, "Did you mean THREADKEEP_PORT?"),

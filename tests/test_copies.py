@@ -125,7 +125,7 @@ def test_a_copy_that_was_broken_off_is_removed_when_its_time_has_come(server):
     body = '{"id":"thread_broken","created_at":1,"metadata":{},"tool_resources":{}}'
     begin = (copies.sql.begin_copy, {**thread, "body": body, "deleted_at": now + 1000})
     server.run(store.write(lambda tx: tx.run_all([begin])))
-    find = threads.sql.take_leftover
+    find = threads.sql.hold_leftover
     for at, is_left in ((now, True), (now + 1000, False)):
         server.run(threads.sweep(store, at))
         assert (server.run(store.one(find, thread_id="thread_broken", counted_max=1)) is not None) is is_left

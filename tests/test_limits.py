@@ -56,7 +56,7 @@ NUMBERS = iter(range(1000))
 
 def key_id_of(server, key):
     keys = server.run(projects.usable_keys(server.app.store))
-    return keys.key_id_of_hash[projects.hash_of(key)]
+    return keys.of_hash[projects.hash_of(key)].key_id
 
 
 @pytest.fixture

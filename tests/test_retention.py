@@ -129,7 +129,7 @@ def test_a_projects_rule_is_for_threads_that_say_nothing_themselves(server, clie
 
 def project_of(server, client):
     keys = server.app.authenticator._keys
-    return keys.project_of_hash[projects.hash_of(client.api_key)]
+    return keys.of_hash[projects.hash_of(client.api_key)].project_id
 
 
 def test_a_dry_run_counts_and_changes_nothing(server, client, new_thread):

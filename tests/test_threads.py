@@ -128,6 +128,12 @@ def test_modify_replaces_the_resources_of_the_named_tool_only(client):
     }
 
 
+def test_file_ids_that_are_null_are_an_empty_list(client):
+    thread = client.beta.threads.create(tool_resources={"code_interpreter": {"file_ids": None}})
+    assert thread.tool_resources.to_dict() == {"code_interpreter": {"file_ids": []}}
+    assert client.beta.threads.retrieve(thread.id) == thread
+
+
 def test_every_query_that_looks_for_a_thread_passes_over_deleted_ones():
     # These know that the thread is there, or are about what deleted threads leave.
     others = {
@@ -138,6 +144,7 @@ def test_every_query_that_looks_for_a_thread_passes_over_deleted_ones():
         "remove_thread",
         "locate_thread",
         "look_again",
+        "find_newest_thread",
     }
     looking = re.compile(r"\b(from|join|update) threads\b")
     nouns = [file.stem for file in Path(threads.__file__).parent.glob("*.sql")]

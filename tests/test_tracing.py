@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests import banner
 from tests.receiver import receiving
 
 from threadkeep import testing
@@ -204,7 +205,7 @@ def test_a_server_that_stops_has_sent_its_spans_to_the_collector(tmp_path):
     with receiving() as collector:
         collector_url = collector.url.removesuffix("/hook")
         with serve(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector_url, OTEL_SERVICE_NAME="of-a-test") as process:
-            address = next(line for line in process.stdout if "  api  " in line).split()[-1]
+            address = banner.read(process.stdout)
             httpx2.get(f"{address}/threads", headers={"traceparent": TRACEPARENT})
             process.terminate()
             assert process.wait(60) == 0, process.stderr.read()

@@ -18,6 +18,7 @@ from threadkeep.settings import Settings
 from threadkeep.testing import call, error, garbage, refusal, silence, text, tool_calls
 from threadkeep.upstream import (
     ChatRequest,
+    Counts,
     Finished,
     RefusalDelta,
     TextDelta,
@@ -25,7 +26,6 @@ from threadkeep.upstream import (
     UnknownModelError,
     UpstreamError,
     Upstreams,
-    Usage,
 )
 from threadkeep.upstream.faults import fault_of_status
 from threadkeep.upstream_settings import UpstreamSettings
@@ -55,6 +55,14 @@ def with_upstreams(settings, work):
     return asyncio.run(run())
 
 
+async def answer_of(upstreams, request):
+    """The parts of the answer of the model that the request names."""
+    route = await upstreams.find(request.model)
+    async with aclosing(route.stream(request)) as answer:
+        async for parts in answer:
+            yield parts
+
+
 def ask(model, name="scripted", *, lacks=(), retries=1, **request):
     """All parts of the answer, in the order in which they came."""
     settings = Settings(
@@ -65,7 +73,7 @@ def ask(model, name="scripted", *, lacks=(), retries=1, **request):
 
     async def work(upstreams):
         wanted = ChatRequest(model=name, **({"messages": HELLO} | request))
-        return [part async for parts in upstreams.stream(wanted) for part in parts]
+        return [part async for parts in answer_of(upstreams, wanted) for part in parts]
 
     return with_upstreams(settings, work)
 
@@ -98,13 +106,13 @@ def body_sent(model, *arguments, **request):
 
 def test_text_comes_token_by_token_then_the_reason_then_the_counts(model):
     model.reply(text("Hello ", "world"))
-    assert ask(model) == [TextDelta("Hello "), TextDelta("world"), Finished("stop"), Usage(3, 2)]
+    assert ask(model) == [TextDelta("Hello "), TextDelta("world"), Finished("stop"), Counts(3, 2)]
 
 
 def test_all_counts_are_read(model):
     details = {"prompt_tokens_details": {"cached_tokens": 5}, "completion_tokens_details": {"reasoning_tokens": 3}}
     model.reply(text("x", usage={"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11, **details}))
-    assert ask(model)[-1] == Usage(7, 4, cached_tokens=5, reasoning_tokens=3)
+    assert ask(model)[-1] == Counts(7, 4, cached_tokens=5, reasoning_tokens=3)
 
 
 def test_a_refusal_is_kept_apart_from_text(model):
@@ -196,6 +204,14 @@ def test_a_call_without_a_name_is_a_fault(model):
     assert fault(model) == ("server_error", "The model server called a function without a name.")
 
 
+def test_a_call_whose_name_comes_after_another_call_is_told_after_that(model):
+    late = {"index": 0, "id": "call_a", "function": {"arguments": '{"a"'}}
+    whole = {"index": 1, "id": "call_b", "function": {"name": "g", "arguments": "{}"}}
+    named = {"index": 0, "function": {"name": "f", "arguments": ": 1}"}}
+    model.reply(testing.Reply(deltas=tuple({"tool_calls": [piece]} for piece in (late, whole, named))))
+    assert calls_of(ask(model)) == [["call_b", "g", "{}"], ["call_a", "f", '{"a": 1}']]
+
+
 def test_a_reason_for_calls_without_calls_is_a_plain_end(model):
     model.reply(text("Well.", finish_reason="tool_calls"))
     assert ask(model)[1] == Finished("stop")
@@ -208,12 +224,12 @@ def test_calls_that_were_cut_short_by_the_limit_say_so(model):
 
 def test_counts_that_never_come_are_made_up_for(model):
     model.reply(text("Hello ", "world", usage=False))
-    assert ask(model)[-1] == Usage(9, 2)
+    assert ask(model)[-1] == Counts(9, 2)
 
 
 def test_the_end_of_the_stream_needs_no_done(model):
     model.reply(text("Hello", ends="eof"))
-    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Usage(3, 1)]
+    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Counts(3, 1)]
 
 
 def stream_of(*chunks, end=b"\n\n"):
@@ -243,7 +259,7 @@ def test_an_empty_reason_in_each_chunk_is_none(model):
 def test_the_last_of_several_counts_holds(model):
     counts = [{"usage": {"prompt_tokens": 3, "completion_tokens": number}} for number in (1, 2)]
     model.reply(stream_of(chunk_of("a", **counts[0]), chunk_of("b", "stop", **counts[1])))
-    assert ask(model)[-1] == Usage(3, 2)
+    assert ask(model)[-1] == Counts(3, 2)
 
 
 def test_comments_fields_and_other_line_ends_are_understood(model):
@@ -265,7 +281,7 @@ def test_a_whole_completion_is_understood_where_a_stream_was_asked_for(model):
         "usage": {"prompt_tokens": 1, "completion_tokens": 1},
     }
     model.reply(garbage(json.dumps(answer).encode(), content_type="application/json"))
-    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Usage(1, 1)]
+    assert ask(model) == [TextDelta("Hello"), Finished("stop"), Counts(1, 1)]
 
 
 def test_a_stream_that_claims_to_be_json_is_understood(model):
@@ -291,10 +307,10 @@ def test_one_item_holds_all_that_one_read_brought(model):
 
     async def work(upstreams):
         request = ChatRequest(model="scripted", messages=HELLO)
-        return [[type(part) for part in parts] async for parts in upstreams.stream(request)]
+        return [[type(part) for part in parts] async for parts in answer_of(upstreams, request)]
 
     items = with_upstreams(Settings(upstream_url=model.base_url), work)
-    assert items == [[TextDelta, TextDelta, TextDelta, Finished], [Usage]]
+    assert items == [[TextDelta, TextDelta, TextDelta, Finished], [Counts]]
 
 
 # What goes wrong
@@ -340,7 +356,7 @@ def test_what_came_before_a_cut_was_handed_on(model, ends):
     seen = []
 
     async def work(upstreams):
-        async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+        async for parts in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO)):
             seen.extend(parts)
 
     with pytest.raises(UpstreamError):
@@ -355,7 +371,7 @@ def test_what_came_before_a_cut_is_handed_on_to_a_slow_reader_too(model):
     parts = []
 
     async def work(upstreams):
-        async for found in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+        async for found in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO)):
             parts.extend(found)
             # Everything else comes while nobody reads.
             model.release()
@@ -451,7 +467,7 @@ def test_a_key_that_is_refused_is_never_shown():
         settings = Settings(upstream_url=model.base_url, upstream_key="wrong-key")
 
         async def work(upstreams):
-            return [parts async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO))]
+            return [parts async for parts in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO))]
 
         with pytest.raises(UpstreamError) as caught:
             with_upstreams(settings, work)
@@ -533,7 +549,7 @@ def test_what_came_with_an_error_is_handed_on_first(model):
     seen = []
 
     async def work(upstreams):
-        async for parts in upstreams.stream(ChatRequest(model="scripted", messages=HELLO)):
+        async for parts in answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO)):
             seen.extend(parts)
 
     with pytest.raises(UpstreamError, match="status 500"):
@@ -576,7 +592,7 @@ def test_a_server_that_is_stopped_breaks_off():
         model.hold(after=2)
 
         async def work(upstreams):
-            async with aclosing(upstreams.stream(ChatRequest(model="text:5", messages=HELLO))) as stream:
+            async with aclosing(answer_of(upstreams, ChatRequest(model="text:5", messages=HELLO))) as stream:
                 await anext(stream)
                 model.stop()
                 async for _ in stream:
@@ -603,7 +619,7 @@ def test_closing_the_iterator_closes_the_connection(model):
     model.hold(after=2)
 
     async def work(upstreams):
-        async with aclosing(upstreams.stream(ChatRequest(model="text:5", messages=HELLO))) as stream:
+        async with aclosing(answer_of(upstreams, ChatRequest(model="text:5", messages=HELLO))) as stream:
             await anext(stream)
         await asyncio.to_thread(model.requests[0].wait_closed)
 
@@ -614,7 +630,7 @@ def test_cancelling_a_request_that_has_no_answer_closes_the_connection(model):
     model.hold()
 
     async def consume(upstreams):
-        async for _ in upstreams.stream(ChatRequest(model="text:5", messages=HELLO)):
+        async for _ in answer_of(upstreams, ChatRequest(model="text:5", messages=HELLO)):
             pass
 
     async def work(upstreams):
@@ -630,7 +646,7 @@ def test_cancelling_a_request_that_has_no_answer_closes_the_connection(model):
 def test_a_connection_is_used_again_after_a_whole_answer(model):
     async def work(upstreams):
         for _ in range(3):
-            async for _ in upstreams.stream(ChatRequest(model="text:3", messages=HELLO)):
+            async for _ in answer_of(upstreams, ChatRequest(model="text:3", messages=HELLO)):
                 pass
         return [request.closed.is_set() for request in model.requests]
 
@@ -642,7 +658,7 @@ def test_a_connection_is_used_again_after_a_whole_answer(model):
 
 def first_part(url, **settings):
     async def work(upstreams):
-        async with aclosing(upstreams.stream(ChatRequest(model="scripted", messages=HELLO))) as stream:
+        async with aclosing(answer_of(upstreams, ChatRequest(model="scripted", messages=HELLO))) as stream:
             return (await anext(stream))[0]
 
     return with_upstreams(Settings(upstream_url=url, upstream_retries=0, **settings), work)
@@ -782,7 +798,7 @@ def test_a_server_without_parallel_tool_calls_is_not_asked_for_them(model):
 
 
 def test_a_server_without_usage_is_not_asked_and_the_tokens_are_counted_here(model):
-    assert isinstance(ask(model, lacks=["usage"])[-1], Usage)
+    assert isinstance(ask(model, lacks=["usage"])[-1], Counts)
     assert "stream_options" not in model.requests[0].body
 
 
@@ -868,7 +884,7 @@ def test_an_alias_is_asked_for_under_its_real_name(model):
     settings = settings_of({"url": model.base_url, "aliases": {"gpt-4o": "llama3.1"}})
 
     async def work(upstreams):
-        return [parts async for parts in upstreams.stream(ChatRequest(model="gpt-4o", messages=HELLO))]
+        return [parts async for parts in answer_of(upstreams, ChatRequest(model="gpt-4o", messages=HELLO))]
 
     with_upstreams(settings, work)
     assert model.requests[0].body["model"] == "llama3.1"
@@ -918,7 +934,7 @@ def echo(content, **request):
     async def work(upstreams):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}]
         wanted = ChatRequest(model="echo", messages=messages, **request)
-        return [part async for parts in upstreams.stream(wanted) for part in parts]
+        return [part async for parts in answer_of(upstreams, wanted) for part in parts]
 
     return with_upstreams(Settings(), work)
 
@@ -929,13 +945,13 @@ def test_without_a_model_server_echo_repeats_the_user_word_by_word():
         TextDelta("  you"),
         TextDelta(" there"),
         Finished("stop"),
-        Usage(5, 3),
+        Counts(5, 3),
     ]
 
 
 def test_echo_reads_text_parts_and_keeps_to_the_limit():
     parts = [{"type": "text", "text": "One"}, {"type": "text", "text": "two"}]
-    assert echo(parts, max_completion_tokens=1) == [TextDelta("One"), Finished("length"), Usage(4, 1)]
+    assert echo(parts, max_completion_tokens=1) == [TextDelta("One"), Finished("length"), Counts(4, 1)]
 
 
 def test_echo_has_an_answer_to_nothing():

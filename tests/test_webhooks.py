@@ -14,7 +14,8 @@ from tests.receiver import receiving
 
 from threadkeep import testing
 from threadkeep.addresses import is_public
-from threadkeep.webhooks import ALL_EVENTS
+from threadkeep.store.queries import Query
+from threadkeep.webhooks import ALL_EVENTS, REMOVED_AT_ONCE, check_url
 
 TELLS = {"webhook_private_addresses": True, "webhook_retry_s": 0.05}
 
@@ -227,6 +228,36 @@ def test_webhooks_are_listed_and_deleted(client):
         client.get(f"/webhooks/{first}", cast_to=object)
 
 
+def query(text):
+    return Query("of a test", text, text)
+
+
+def count_deliveries(server, webhook_id):
+    counted = query("select count(*) from webhook_deliveries where webhook_id = :webhook_id")
+    return server.run(server.app.store.one(counted, webhook_id=webhook_id))[0]
+
+
+def test_what_a_deleted_webhook_was_to_be_told_is_forgotten_however_much_it_is(client, telling):
+    webhook = create(client, "http://127.0.0.1:9/hook")
+    row = query(
+        "insert into webhook_deliveries (webhook_id, event_id, created_ms, type, payload, status, attempts, next_at)"
+        " values (:webhook_id, :event_id, 0, 't', '{}', 'pending', 0, :next_at)"
+    )
+
+    def leave(next_at, count):
+        rows = [{"webhook_id": webhook["id"], "event_id": f"evt_{n}", "next_at": next_at} for n in range(count)]
+        telling.run(telling.app.store.write(lambda tx: tx.run_many(row, rows)))
+
+    leave(10**15, REMOVED_AT_ONCE * 2 + 1)
+    client.delete(f"/webhooks/{webhook['id']}", cast_to=object)
+    assert count_deliveries(telling, webhook["id"]) == 0
+    # As a run leaves it that ends while the webhook is deleted.
+    leave(0, 3)
+    deadline = time.monotonic() + 15
+    while count_deliveries(telling, webhook["id"]):
+        assert time.monotonic() < deadline
+
+
 def test_a_project_has_so_many_webhooks_and_no_more(client):
     for number in range(20):
         create(client, f"http://127.0.0.1:9/{number}")
@@ -243,6 +274,12 @@ def test_a_project_has_so_many_webhooks_and_no_more(client):
         "https://169.254.169.254/latest/meta-data",
         "https://[::1]/hook",
         "https://[::ffff:10.0.0.1]/hook",
+        "https://127.1/hook",
+        "https://2130706433/hook",
+        "https://0x7f000001/hook",
+        "https://0177.0.0.0x1/hook",
+        "https://127.0.0.1./hook",
+        "https://localhost./hook",
         "http://app.example.com/hook",
         "ftp://app.example.com/hook",
         "https://user:word@app.example.com/hook",
@@ -259,6 +296,12 @@ def test_an_address_that_must_not_be_told_is_refused(servers, url):
     )
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "url"
+
+
+def test_an_address_may_end_like_a_number():
+    check_url("https://app.example.com0x1/hook", allows_private=False)
+    check_url("https://93.184.215.14/hook", allows_private=False)
+    check_url("https://93.example.com./hook", allows_private=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

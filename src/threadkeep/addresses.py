@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 # The IPv6 range in public use, and the prefix that NAT64 translates to IPv4.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_HEXADECIMAL = re.compile("0x[0-9a-f]*")
 
 
 def literal(host: str) -> Address | None:
@@ -19,6 +21,16 @@ def literal(host: str) -> Address | None:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         return None
+
+
+def is_disguised(host: str) -> bool:
+    """Whether a host that is no literal ends in a number: some programs take `127.1` or `0x7f000001` for an address.
+
+    No name does, so whoever is told of an address this way must refuse it, and not leave it to what connects.
+    """
+    last = host.removesuffix(".").rpartition(".")[2].lower()
+    is_number = last.isascii() and last.isdigit()
+    return literal(host) is None and (is_number or _HEXADECIMAL.fullmatch(last) is not None)
 
 
 def is_public(address: Address) -> bool:

@@ -33,9 +33,8 @@ LOOK_EVERY_S = 1.0
 SWEEP_AFTER_S = 4.0
 LAST_SWEEP_S = 2.0
 SWEEPING = "remove deleted threads and old idempotency keys"
-# Between two looks for threads whose own time has come, and two passes over those that a project's rule is about.
+# Between two looks for expired threads.
 EXPIRE_EVERY_S = 5.0
-RULES_EVERY_S = 300.0
 
 
 class Threadkeep:
@@ -128,15 +127,9 @@ class Threadkeep:
         await for_ever(SWEEPING, LOOK_EVERY_S, lambda: self._sweep_if_needed(SWEEP_AFTER_S))
 
     async def _expire(self) -> None:
-        now = asyncio.get_running_loop().time
-        next_rules = now()
-
         async def expire() -> None:
-            nonlocal next_rules
             await retention.expire(self.store, int(self._clock()))
-            if now() >= next_rules:
-                await retention.apply_rules(self.store, int(self._clock()))
-                next_rules = now() + RULES_EVERY_S
+            await retention.apply_rules_if_due(self.store, int(self._clock()))
 
         await for_ever("delete expired threads", EXPIRE_EVERY_S, expire)
 

@@ -35,7 +35,7 @@ NAME_CHARACTERS_MAX = 256
 DESCRIPTION_CHARACTERS_MAX = 512
 INSTRUCTIONS_CHARACTERS_MAX = 256_000
 
-Model = Annotated[str, Meta(min_length=1)]
+ModelName = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARACTERS_MAX)]
 Instructions = Annotated[str, Meta(max_length=INSTRUCTIONS_CHARACTERS_MAX)]
@@ -66,7 +66,7 @@ class AssistantCreateParams(Struct, kw_only=True):
     """The body of create; `model` alone is required."""
 
     id: Annotated[str | None, Meta(extra={"lenient_only": True})] = None
-    model: Model
+    model: ModelName
     name: Name | None = None
     description: Description | None = None
     instructions: Instructions | None = None
@@ -83,7 +83,7 @@ class AssistantCreateParams(Struct, kw_only=True):
 class AssistantUpdateParams(Struct, kw_only=True):
     """The body of modify. Null puts a field back to what a new assistant has, where there is such a thing."""
 
-    model: Model | None = None
+    model: ModelName | None = None
     name: Name | UnsetType | None = UNSET
     description: Description | UnsetType | None = UNSET
     instructions: Instructions | UnsetType | None = UNSET
@@ -178,7 +178,7 @@ async def update(ctx: Context, assistant_id: str, params: AssistantUpdateParams)
     place = {"project_id": ctx.project_id, "assistant_id": assistant_id}
 
     def unit(tx: Transaction) -> bytes:
-        row = tx.one(sql.take_assistant, **place)
+        row = tx.one(sql.hold_assistant, **place)
         if row is None:
             raise NotFoundError.of("assistant", assistant_id)
         assistant = _decode(row[0])

@@ -19,11 +19,11 @@ where assistants.body is null
 -- name: retrieve_assistant
 select body from assistants where project_id = :project_id and assistant_id = :assistant_id and body is not null
 
--- name: take_assistant [sqlite]
+-- name: hold_assistant [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
 select body from assistants where project_id = :project_id and assistant_id = :assistant_id and body is not null
 
--- name: take_assistant [postgres]
+-- name: hold_assistant [postgres]
 select body from assistants where project_id = :project_id and assistant_id = :assistant_id and body is not null
 for no key update
 

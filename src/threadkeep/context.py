@@ -19,14 +19,14 @@ from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
 
 
-class Worker(Protocol):
+class AnyWorker(Protocol):
     """What executes runs in this process, as operations see it. `NoWorker` stands in where none are."""
 
     @property
     def running(self) -> int:
         """How many runs are carried out now."""
 
-    def take_slot(self) -> bool:
+    def reserve_slot(self) -> bool:
         """Reserves room for one more run; False when there is none."""
 
     def give_slot_back(self) -> None:
@@ -47,7 +47,7 @@ class NoWorker:
 
     running = 0
 
-    def take_slot(self) -> bool:
+    def reserve_slot(self) -> bool:
         """There is none."""
         return False
 
@@ -76,7 +76,7 @@ class Context:
     new_id: Callable[[str], str]
     events: EventLog
     upstreams: Upstreams
-    worker: Worker
+    worker: AnyWorker
     metrics: Metrics
     # The caller's key, where it is one of the database.
     key_id: str = ""

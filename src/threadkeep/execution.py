@@ -91,7 +91,7 @@ class Execution:
             return
         turn = Turn(self._ctx, run, self._log, next_step=len(self._steps) + 1)
         metrics, asked_at = self._ctx.metrics, time.perf_counter()
-        traced = self._ctx.tracing.call(route, request, run.thread_id, self._ctx.upstreams.stream(request))
+        traced = self._ctx.tracing.call(route, request, run.thread_id)
         async with aclosing(traced) as answer:
             async for parts in answer:
                 if asked_at:

@@ -74,8 +74,8 @@ async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncGen
         yield b"".join(_line("thread", row[2], counts) for row in page)
         at = Place()
         while at.thread < len(page):
-            at, told = await store.read(lambda tx, at=at, page=page: _of_threads(tx, page, at))  # type: ignore[misc]
-            yield b"".join(_line(kind, body, counts) for kind, body in told)
+            at, lines = await store.read(lambda tx, at=at, page=page: _of_threads(tx, page, at))  # type: ignore[misc]
+            yield b"".join(_line(kind, body, counts) for kind, body in lines)
     yield _encode({"kind": "end", "object": dict(counts)}) + b"\n"
 
 
@@ -106,7 +106,7 @@ def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, lis
 
     Gives where to go on, and what there is: kinds and stored objects.
     """
-    told: list[tuple[str, str]] = []
+    lines: list[tuple[str, str]] = []
     rows_left, bytes_left = ROWS_AT_ONCE, BYTES_AT_ONCE
     while at.thread < len(page) and rows_left > 0 and bytes_left > 0:
         thread_id, _, _, has_versions, has_runs = page[at.thread]
@@ -116,7 +116,7 @@ def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, lis
         if is_there[at.kind]:
             bounds = {"low": at.low, "low_within": at.low_within, "high": at.high}
             rows = tx.all(query, thread_id=thread_id, limit=rows_left, bytes=bytes_left, **bounds)
-        told += [(kind, body) for *_, body in rows]
+        lines += [(kind, body) for *_, body in rows]
         is_cut = len(rows) == rows_left
         rows_left -= len(rows)
         bytes_left -= sum(size for _, _, size, _ in rows)
@@ -124,7 +124,7 @@ def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, lis
             at = at._replace(low=rows[-1][0], low_within=rows[-1][1])
         if not is_cut and bytes_left > 0:
             at = _next(at)
-    return at, told
+    return at, lines
 
 
 def _next(at: Place) -> Place:

@@ -42,7 +42,7 @@ sql = queries.load("lifecycle")
 
 OverStatus: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "expired"]
 MAY_FOLLOW: dict[str, frozenset[str]] = {
-    "queued": frozenset({"in_progress", "cancelling", "expired", "failed"}),
+    "queued": frozenset({"in_progress", "cancelling", "expired"}),
     "in_progress": frozenset({"requires_action", "cancelling", "completed", "incomplete", "failed", "expired"}),
     "requires_action": frozenset({"queued", "cancelling", "expired"}),
     "cancelling": frozenset({"cancelled"}),
@@ -267,8 +267,8 @@ def _change_hands(tx: Transaction, held: HeldRun, wake_at: int, before: Sequence
     held.fence += 1
     held.wake_at = wake_at
     run_rows.save(tx, held)
-    told = [*before, event(held.run)]
-    return events.append(tx, held.run.thread_id, held.run.id, told, held.run.status)
+    news = [*before, event(held.run)]
+    return events.append(tx, held.run.thread_id, held.run.id, news, held.run.status)
 
 
 def _release(tx: Transaction, held: HeldRun) -> None:
@@ -288,10 +288,10 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
     numbered = run_steps.find_open(tx, held.run.thread_id, held.run.id)
     if numbered is None:
         return []
-    step, told = numbered.step, []
+    step, news = numbered.step, []
     if isinstance(step.step_details, MessageCreation):
         begun = message_of(step)
-        stored = messages.take(tx, step.thread_id, begun.id)
+        stored = messages.hold(tx, step.thread_id, begun.id)
         # It may have been deleted meanwhile; who saw it begin is told of its end nonetheless.
         message = stored or begun
         message.content = _content_seen(tx, held.run, message.id, numbered.first_event)
@@ -300,11 +300,11 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
         message.incomplete_details = IncompleteDetails(_MESSAGE_ENDS.get(ending, "run_failed"))
         if stored:
             messages.save(tx, message)
-        told.append(message_event(message))
+        news.append(message_event(message))
     run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, error=error)
     step.usage, held.plan.turn = held.plan.turn, None
     tx.run_all([run_steps.change(step, numbered.seq)])
-    return [*told, step_event(step)]
+    return [*news, step_event(step)]
 
 
 def _content_seen(tx: Transaction, run: Run, message_id: str, first_event: int) -> list[Part]:

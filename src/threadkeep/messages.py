@@ -29,6 +29,8 @@ sql = queries.load("messages")
 SHAPE = 1
 # Rows that one unit of work removes; a longer thread is removed in several.
 REMOVED_AT_ONCE = 200
+# Messages that are read together where one of the newest is looked for.
+LOOKED_AT_ONCE = 4
 
 NoEnd: TypeAlias = Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
 
@@ -196,7 +198,7 @@ async def update(ctx: Context, thread_id: str, message_id: str, params: MessageU
 
     def unit(tx: Transaction) -> bytes:
         require_thread(tx, ctx, thread_id)
-        message = take(tx, thread_id, message_id)
+        message = hold(tx, thread_id, message_id)
         if message is None:
             raise NotFoundError.of("message", message_id)
         message.metadata = metadata.merge(message.metadata, params.metadata or {}, strict=ctx.settings.strict)
@@ -291,9 +293,9 @@ def append(tx: Transaction, messages_max: int, deleted_seq: int, message: Messag
     return int(added[0])
 
 
-def take(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
+def hold(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message, held until the unit ends; None when it is deleted."""
-    row = tx.one(sql.take_message, thread_id=thread_id, message_id=message_id)
+    row = tx.one(sql.hold_message, thread_id=thread_id, message_id=message_id)
     return decode(row[0]) if row else None
 
 
@@ -316,8 +318,16 @@ def last(tx: Transaction, thread_id: str, before: int, limit: int) -> list[tuple
 
 
 def has_user_message(tx: Transaction, thread_id: str, within: int) -> bool:
-    """Whether one of the newest messages is a user's."""
-    return any(message.role == "user" for _, message in last(tx, thread_id, BIGINT_MAX, within))
+    """Whether one of the newest messages is a user's. In most threads the newest or the one before it is."""
+    before = BIGINT_MAX
+    for seen in range(0, within, LOOKED_AT_ONCE):
+        page = last(tx, thread_id, before, min(LOOKED_AT_ONCE, within - seen))
+        if any(message.role == "user" for _, message in page):
+            return True
+        if len(page) < LOOKED_AT_ONCE:
+            return False
+        before = page[-1][0]
+    return False
 
 
 def save(tx: Transaction, message: Message, *, says_something_else: bool = True) -> None:

@@ -67,11 +67,11 @@ select thread_id from threads where thread_id = :thread_id and project_id = :pro
 select (select body from messages where thread_id = :thread_id and message_id = :message_id) from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
--- name: take_message [sqlite]
+-- name: hold_message [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
 select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
 
--- name: take_message [postgres]
+-- name: hold_message [postgres]
 select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
 for no key update
 

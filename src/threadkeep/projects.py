@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from threadkeep import limits
 from threadkeep.errors import CommandError
@@ -48,13 +49,19 @@ class Key:
     revoked_at: int | None
 
 
+class UsableKey(NamedTuple):
+    """The project that a key opens, and the key's own id."""
+
+    project_id: str
+    key_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class UsableKeys:
-    """What a server needs to know of the keys: project and id of each hash. `any_ever`: whether one was ever made."""
+    """What a server needs to know of the keys, by their hashes. `any_ever`: whether one was ever made."""
 
     revision: int
-    project_of_hash: dict[str, str]
-    key_id_of_hash: dict[str, str]
+    of_hash: dict[str, UsableKey]
     # Of projects and keys, by id.
     limits: dict[str, Limits]
     any_ever: bool
@@ -185,11 +192,9 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
         revision = int(row[0]) if row else 0
         if known is not None and known.revision == revision:
             return known
-        rows = tx.all(sql.list_usable_keys)
-        project_of_hash = {hashed: project_id for hashed, project_id, _ in rows}
-        key_id_of_hash = {hashed: key_id for hashed, _, key_id in rows}
+        of_hash = {hashed: UsableKey(*found) for hashed, *found in tx.all(sql.list_usable_keys)}
         any_ever = tx.one(sql.find_any_key) is not None
-        return UsableKeys(revision, project_of_hash, key_id_of_hash, limits.read_all(tx), any_ever)
+        return UsableKeys(revision, of_hash, limits.read_all(tx), any_ever)
 
     return await store.read(unit)
 

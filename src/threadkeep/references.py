@@ -58,6 +58,11 @@ class CodeInterpreterResources(Struct):
 
     file_ids: Annotated[list[str], Meta(max_length=20)] | None = []
 
+    def __post_init__(self) -> None:
+        """What is sent as null is stored and told as an empty list."""
+        if self.file_ids is None:
+            self.file_ids = []
+
 
 class FileSearchResources(Struct, omit_defaults=True):
     """The vector store that file search looks in, or one to be made."""
@@ -73,14 +78,13 @@ class ToolResources(Struct, omit_defaults=True):
     file_search: FileSearchResources | None = None
 
     def check(self, at: str = "") -> None:
-        """Refuses ids of another kind, and a store both named and to be made; null becomes an empty list.
+        """Refuses ids of another kind, and a store both named and to be made.
 
         `at` is where the object that has them stands in the request.
         """
         at = f"{at}tool_resources"
         if self.code_interpreter:
-            self.code_interpreter.file_ids = self.code_interpreter.file_ids or []
-            _check_all(f"{at}.code_interpreter.file_ids", self.code_interpreter.file_ids, "file")
+            _check_all(f"{at}.code_interpreter.file_ids", self.code_interpreter.file_ids or (), "file")
         if search := self.file_search:
             if search.vector_store_ids and search.vector_stores:
                 raise BadRequestError(

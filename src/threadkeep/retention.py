@@ -9,19 +9,29 @@ thread whose time may have come is looked at when that is due. A thread with an 
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
 
 from threadkeep import messages, threads
 from threadkeep.store import queries
-from threadkeep.store.interface import BIGINT_MAX, Store, Transaction
-from threadkeep.threads import ExpiresAfter, Thread
+from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
+from threadkeep.threads import ExpiresAfter
 
+log = logging.getLogger(__name__)
 sql = queries.load("retention")
+
+Anchor: TypeAlias = Literal["created_at", "last_active_at"]
 
 # Threads that one unit of work looks at.
 LOOKED_AT_ONCE = 50
-# When a thread is looked at again that a run holds.
+# When a thread is looked at again that a run holds, and one that cannot be read.
 BUSY_S = 60
+UNREADABLE_S = 3600
+# Between two passes over the threads that a project's rule is about.
+RULES_EVERY_S = 300
 
 
 async def expire(store: Store, now: int) -> int:
@@ -41,19 +51,36 @@ async def expire(store: Store, now: int) -> int:
 
 
 def _expire(tx: Transaction, thread_id: str, project_id: str, now: int) -> bool:
-    held = _hold(tx, thread_id, project_id)
-    if held is None:
+    row = tx.one(sql.hold_thread, thread_id=thread_id, project_id=project_id)
+    if row is None:
         return False
-    thread, is_busy = held
-    rule = thread.expires_after
-    if not isinstance(rule, ExpiresAfter):
-        tx.run(sql.look_again, thread_id=thread_id, expires_at=None)
-        return False
-    due = now + BUSY_S if is_busy else _anchor(tx, thread, rule.anchor) + rule.seconds
-    if due > now:
+    created_at, active_run_id, body = row
+    due: int | None
+    try:
+        rule = threads.decode(body).expires_after
+        if not isinstance(rule, ExpiresAfter):
+            due = None
+        elif active_run_id:
+            due = now + BUSY_S
+        else:
+            due = _anchor(tx, thread_id, created_at, rule.anchor) + rule.seconds
+    except msgspec.DecodeError as error:
+        # Those behind it must have their turn.
+        log.warning("cannot tell whether the time of %s has come: %s", thread_id, error)
+        due = now + UNREADABLE_S
+    if due is None or due > now:
         tx.run(sql.look_again, thread_id=thread_id, expires_at=due)
         return False
     return _mark(tx, thread_id, project_id, now)
+
+
+async def apply_rules_if_due(store: Store, now: int) -> None:
+    """Deletes what the rules of projects say, if that was not done lately, by whichever process."""
+    lately = {"after": now - RULES_EVERY_S, "before": now + RULES_EVERY_S}
+    if await store.one(sql.find_pass, **lately):
+        return
+    if await store.run_all([(sql.claim_pass, {"now": now, **lately})]):
+        await apply_rules(store, now)
 
 
 async def apply_rules(store: Store, now: int) -> int:
@@ -72,61 +99,52 @@ async def prune(
 
     Threads with an `expires_after` of their own are kept unless `also_own` is set. A dry run only counts.
     """
-    created_by = now - rule.seconds
+    by = now - rule.seconds
     after = (-1, "")
     deleted = 0
 
-    def unit(tx: Transaction) -> tuple[tuple[int, str] | None, int]:
-        found = tx.all(
-            sql.list_old,
-            project_id=project_id,
-            at=after[0],
-            id=after[1],
-            created_by=created_by,
-            also_own=int(also_own),
-            limit=LOOKED_AT_ONCE,
-        )
-        some = sum(_prune(tx, thread_id, project_id, rule.anchor, created_by, now, dry_run) for thread_id, _ in found)
-        return ((found[-1][1], found[-1][0]) if len(found) == LOOKED_AT_ONCE else None), some
+    def look(tx: Transaction) -> tuple[list[Row], list[str]]:
+        place = {"project_id": project_id, "at": after[0], "id": after[1], "also_own": int(also_own)}
+        found = tx.all(sql.list_old, created_by=by, limit=LOOKED_AT_ONCE, **place)
+        return found, [thread_id for thread_id, created_at in found if _is_old(tx, thread_id, created_at, rule, by)]
 
     while True:
-        reach, some = await (store.read(unit) if dry_run else store.write(unit))
-        deleted += some
-        if reach is None:
+        # Most of them may be active still: only those that are not are held.
+        found, old = await store.read_aside(look)
+        deleted += len(old) if dry_run else await _delete(store, project_id, old, rule, now)
+        if len(found) < LOOKED_AT_ONCE:
             return deleted
-        after = reach
+        after = (found[-1][1], found[-1][0])
 
 
-def _prune(
-    tx: Transaction,
-    thread_id: str,
-    project_id: str,
-    anchor: Literal["created_at", "last_active_at"],
-    by: int,
-    now: int,
-    dry_run: bool,  # noqa: FBT001 - private
-) -> bool:
-    if dry_run:
-        row = tx.one(threads.sql.retrieve_thread, thread_id=thread_id, project_id=project_id)
-        return row is not None and _anchor(tx, threads.decode(row[0]), anchor) <= by
-    held = _hold(tx, thread_id, project_id)
-    if held is None or held[1] or _anchor(tx, held[0], anchor) > by:
+def _is_old(tx: Transaction, thread_id: str, created_at: int, rule: ExpiresAfter, by: int) -> bool:
+    try:
+        return _anchor(tx, thread_id, created_at, rule.anchor) <= by
+    except msgspec.DecodeError as error:
+        log.warning("cannot tell when %s was last active: %s", thread_id, error)
         return False
-    return _mark(tx, thread_id, project_id, now)
 
 
-def _hold(tx: Transaction, thread_id: str, project_id: str) -> tuple[Thread, bool] | None:
-    """The thread, held until the unit ends, and whether a run holds it too."""
-    row = tx.one(sql.hold_thread, thread_id=thread_id, project_id=project_id)
-    return (threads.decode(row[0]), row[1] is not None) if row else None
+async def _delete(store: Store, project_id: str, thread_ids: Sequence[str], rule: ExpiresAfter, now: int) -> int:
+    """Deletes those of the threads that are still old; gives how many."""
+
+    def is_deleted(tx: Transaction, thread_id: str) -> bool:
+        row = tx.one(sql.hold_thread, thread_id=thread_id, project_id=project_id)
+        if row is None or row[1] or _anchor(tx, thread_id, row[0], rule.anchor) > now - rule.seconds:
+            return False
+        return _mark(tx, thread_id, project_id, now)
+
+    if not thread_ids:
+        return 0
+    return await store.write(lambda tx: sum(is_deleted(tx, thread_id) for thread_id in thread_ids))
 
 
-def _anchor(tx: Transaction, thread: Thread, anchor: str) -> int:
-    """When the thread was created or last active."""
+def _anchor(tx: Transaction, thread_id: str, created_at: int, anchor: Anchor) -> int:
+    """When the thread was created or last active. Raises `msgspec.DecodeError`."""
     if anchor == "last_active_at":
-        for _, message in messages.last(tx, thread.id, BIGINT_MAX, 1):
-            return max(thread.created_at, message.created_at)
-    return thread.created_at
+        for _, message in messages.last(tx, thread_id, BIGINT_MAX, 1):
+            return max(created_at, message.created_at)
+    return created_at
 
 
 def _mark(tx: Transaction, thread_id: str, project_id: str, now: int) -> bool:

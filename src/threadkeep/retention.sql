@@ -4,11 +4,11 @@ where expires_at <= :now and expires_at is not null and deleted_at is null order
 
 -- name: hold_thread [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select body, active_run_id from threads
+select created_at, active_run_id, body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
 -- name: hold_thread [postgres]
-select body, active_run_id from threads
+select created_at, active_run_id, body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null for no key update
 
 -- name: look_again
@@ -23,3 +23,14 @@ order by created_at, thread_id limit :limit
 
 -- name: list_rules
 select project_id, retention_anchor, retention_s from projects where retention_s is not null
+
+-- `revision` is the second in which a process began to apply the rules. One in the time to come is of a clock that was
+-- wrong.
+-- name: find_pass
+select revision from revisions where subject = 'retention' and revision > :after and revision < :before
+
+-- Only one process does it, whatever the others saw at the same moment.
+-- name: claim_pass
+insert into revisions (subject, revision) values ('retention', :now)
+on conflict (subject) do update set revision = excluded.revision
+where revisions.revision <= :after or revisions.revision >= :before

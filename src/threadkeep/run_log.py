@@ -76,7 +76,7 @@ class RunLog:
             await self._settle()
             added_at = self._added_at if self._pending else None
             added = self._take_pending()
-            self._take(await self._ctx.store.write(under_fence), added_at)
+            self._tell(await self._ctx.store.write(under_fence), added_at)
         finally:
             self._is_committing = False
 
@@ -113,7 +113,7 @@ class RunLog:
         elif not writing.result():
             self._failure = FenceLostError()
         else:
-            self._take(entry, added_at)
+            self._tell(entry, added_at)
             if self._pending and not self._is_committing:
                 self._write()
 
@@ -121,7 +121,7 @@ class RunLog:
         pending, self._pending, self._pending_characters = self._pending, [], 0
         return pending
 
-    def _take(self, entry: Entry, added_at: float | None) -> None:
+    def _tell(self, entry: Entry, added_at: float | None) -> None:
         if added_at is not None:
             self._ctx.metrics.log_lag.add(time.perf_counter() - added_at)
         if entry.status:

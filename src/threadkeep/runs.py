@@ -122,9 +122,9 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
         if params.tool_resources:
             run.tool_resources = msgspec.to_builtins(params.tool_resources)
         _require_something_to_say(tx, run)
-        told = [("thread.created", made.body)]
+        news = [("thread.created", made.body)]
         plan = Plan(context_to=made.messages, key_id=ctx.key_id, trace=trace)
-        return _begin(tx, ctx, run, plan, claims=has_slot, before=told)
+        return _begin(tx, ctx, run, plan, claims=has_slot, before=news)
 
     return await _carry_out(ctx, unit, streams=bool(params.stream))
 
@@ -133,8 +133,7 @@ async def list_(ctx: Context, thread_id: str, params: ListParams) -> Page[Stored
     """A page of the thread's runs, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        if tx.one(sql.find_thread, thread_id=thread_id, project_id=ctx.project_id) is None:
-            raise NotFoundError.of("thread", thread_id)
+        messages.require_thread(tx, ctx, thread_id)
 
         def locate(run_id: str) -> int:
             row = tx.one(sql.locate_run, thread_id=thread_id, run_id=run_id)
@@ -266,7 +265,7 @@ async def _carry_out(ctx: Context, unit: Callable[..., _Begun], *, streams: bool
 
 async def _with_slot(ctx: Context, unit: Callable[..., _Begun]) -> _Begun:
     """Runs a unit that may claim its run for a slot of this process's worker, if there is one."""
-    has_slot = ctx.worker.take_slot()
+    has_slot = ctx.worker.reserve_slot()
     is_claimed = False
     try:
         result = await ctx.store.write(partial(unit, has_slot=has_slot))
@@ -315,12 +314,12 @@ def _begin(
     else:
         held.wake_at = ctx.now_ms()
     answer = run_rows.encode(run)
-    told = [*before, ("thread.run.created", answer), ("thread.run.queued", answer)]
+    news = [*before, ("thread.run.created", answer), ("thread.run.queued", answer)]
     if claims:
         lifecycle.enter(run, "in_progress", ctx.now())
         held.wake_at = lifecycle.lease_end(ctx)
-        told.append(lifecycle.event(run))
-    entry = events.entry(1, told, run.status)
+        news.append(lifecycle.event(run))
+    entry = events.entry(1, news, run.status)
     changes = [run_rows.insertion(held), events.insertion(run.thread_id, run.id, entry)]
     if not waits:
         changes.append((lifecycle.sql.occupy_thread, {"thread_id": run.thread_id, "run_id": run.id}))

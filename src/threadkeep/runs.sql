@@ -7,9 +7,6 @@ where t.thread_id = :thread_id and t.project_id = :project_id and t.deleted_at i
 select r.body, r.plan from threads t left join runs r on r.thread_id = t.thread_id and r.run_id = :run_id
 where t.thread_id = :thread_id and t.project_id = :project_id and t.deleted_at is null
 
--- name: find_thread
-select thread_id from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
-
 -- name: locate_run
 select seq from runs where thread_id = :thread_id and run_id = :run_id
 

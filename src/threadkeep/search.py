@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -31,6 +32,7 @@ from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
 from threadkeep.threads import Thread
 
+log = logging.getLogger(__name__)
 sql = queries.load("search")
 
 TERMS_MAX = 16
@@ -260,10 +262,10 @@ def _bring_up_to_date(tx: Transaction, seen: Seen) -> Seen | None:
         tx.one(sql.hold_index)
         _work_off(tx)
         return seen
-    told = [(project_id, thread_id, seq, body) for project_id, thread_id, seq, body, *_ in added if project_id and body]
-    ranges = [(thread_id, seq - 1, seq) for _, thread_id, seq, _ in told]
+    said = [(project_id, thread_id, seq, body) for project_id, thread_id, seq, body, *_ in added if project_id and body]
+    ranges = [(thread_id, seq - 1, seq) for _, thread_id, seq, _ in said]
     _remove(tx, tx.all(sql.list_documents_of_ranges, ranges=_json(ranges)))
-    _add(tx, told)
+    _add(tx, said)
     *_, rowid, message_id = added[-1]
     return Seen(rowid, added[-1][1], message_id)
 
@@ -327,7 +329,7 @@ def _work_off_range(tx: Transaction, thread_id: str, low: int, high: int) -> Non
     _remove(tx, [(position, thread_id, seq) for position, seq in old if seq <= end])
     _add(tx, [row for row in said if row[2] <= end])
     if end < high:
-        tx.run(sql.put_back, thread_id=thread_id, low=end, high=high)
+        tx.run(messages.sql.queue_range, thread_id=thread_id, low=end, high=high)
 
 
 def _remove(tx: Transaction, old: Iterable[Row]) -> None:
@@ -337,11 +339,16 @@ def _remove(tx: Transaction, old: Iterable[Row]) -> None:
         tx.run_many(sql.delete_document, places)
 
 
-def _add(tx: Transaction, told: Sequence[Row]) -> None:
+def _add(tx: Transaction, said: Sequence[Row]) -> None:
     """Makes documents of messages that have none."""
     made = []
-    for project_id, thread_id, seq, body in told:
-        message = messages.decode(body)
+    for project_id, thread_id, seq, body in said:
+        try:
+            message = messages.decode(body)
+        except msgspec.DecodeError as error:
+            # Those behind it must have their turn.
+            log.warning("cannot read message %d of %s, so it will not be found: %s", seq, thread_id, error)
+            continue
         if message.status != "in_progress" and (document := _document(project_id, message)):
             second = min(max(message.created_at, 0), SECONDS_MAX) * SECOND
             row: dict[str, Any] = {"project_id": project_id, "thread_id": thread_id, "seq": seq, "words": document}

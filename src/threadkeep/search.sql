@@ -85,9 +85,6 @@ delete from search_queue where rowid in (select value from json_each(:rows))
 delete from search_queue
 where ctid = any(array(select cast(r as tid) from json_array_elements_text(cast(:rows as json)) r))
 
--- name: put_back
-insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)
-
 -- name: list_documents
 select position, seq from search_documents
 where thread_id = :thread_id and seq > :low and seq <= :high order by seq limit :limit

@@ -26,26 +26,35 @@ from threadkeep.errors import CommandError
 from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
-ZERO_MEANS_SOMETHING = {
-    "port",
-    "metrics_port",
-    "postgres_statements_cached",
-    "upstream_retries",
-    "project_requests_per_minute_max",
-    "project_tokens_per_day_max",
-    "key_requests_per_minute_max",
-    "key_runs_max",
-    "key_tokens_per_day_max",
-}
 PORT_MAX = 65_535
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
-def _setting(default: Any, help_text: str, *, off: str = "", secret: bool = False) -> Any:
-    """`off`: what its flag `--no-...` does, where the default is true."""
-    return dataclasses.field(default=default, metadata={"help": help_text, "off": off, "secret": secret})
+def _setting(
+    default: Any,
+    help_text: str,
+    *,
+    off: str = "",
+    secret: bool = False,
+    minimum: int | None = None,
+    maximum: float = math.inf,
+    is_table: bool = False,
+) -> Any:
+    """`off`: what its flag `--no-...` does, where the default is true. A number without `minimum` is above zero.
+
+    `is_table`: it stands in the file alone, as tables of its own.
+    """
+    metadata = {
+        "help": help_text,
+        "off": off,
+        "secret": secret,
+        "minimum": minimum,
+        "maximum": maximum,
+        "is_table": is_table,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 # What the client libraries of OpenAI's API read, so that one set of variables serves both.
@@ -58,7 +67,7 @@ class Settings:
     """The settings of one server: a frozen value, passed down from where it was read. Units are last in each name."""
 
     host: str = _setting("127.0.0.1", "Address to listen on. Anything but loopback needs a key.")
-    port: int = _setting(8000, "Port to listen on; 0 takes a free one.")
+    port: int = _setting(8000, "Port to listen on; 0 takes a free one.", minimum=0, maximum=PORT_MAX)
     uds: str = _setting("", "Path of a Unix socket to listen on, instead of host and port.")
     database: str = _setting(
         "sqlite:///threadkeep-data/threadkeep.db",
@@ -87,7 +96,10 @@ class Settings:
         secret=True,
     )
     metrics_port: int = _setting(
-        0, "Port for `/metrics` alone, on the same host; process number n of several takes this port plus n. 0: none."
+        0,
+        "Port for `/metrics` alone, on the same host; process number n of several takes this port plus n. 0: none.",
+        minimum=0,
+        maximum=PORT_MAX,
     )
     tracing: bool = _setting(
         False,
@@ -114,7 +126,7 @@ class Settings:
     processes: int = _setting(1, "Processes that serve, on PostgreSQL.")
     postgres_connections_max: int = _setting(16, "Most connections that one process opens to PostgreSQL.")
     postgres_statements_cached: int = _setting(
-        200, "Prepared statements kept on each PostgreSQL connection; 0 behind a pooler in transaction mode."
+        200, "Prepared statements kept on each PostgreSQL connection; 0 behind a pooler in transaction mode.", minimum=0
     )
     write_queue_max: int = _setting(4096, "Most writes that may wait; more are answered with 503 `overloaded`.")
     thread_create_messages_max: int = _setting(1000, "Most messages in one create-thread request (32 under strict).")
@@ -127,19 +139,25 @@ class Settings:
     runs_max: int = _setting(256, "Most runs that one process executes at a time; others wait.")
     runs_waiting_max: int = _setting(1000, "Most runs that may wait; more are answered with 429.")
     project_runs_max: int = _setting(
-        1000, "Most unfinished runs of a project without a limit of its own; more are answered with 429."
+        1000,
+        "Most unfinished runs of a project without a limit of its own; more are answered with 429. 0: no limit.",
+        minimum=0,
     )
     project_requests_per_minute_max: int = _setting(
-        0, "Most requests a minute, for projects without a limit of their own; 0: no limit."
+        0, "Most requests a minute, for projects without a limit of their own; 0: no limit.", minimum=0
     )
     project_tokens_per_day_max: int = _setting(
-        0, "Most tokens a day, for projects without a limit of their own; 0: no limit."
+        0, "Most tokens a day, for projects without a limit of their own; 0: no limit.", minimum=0
     )
     key_requests_per_minute_max: int = _setting(
-        0, "Most requests a minute, for keys without a limit of their own; 0: no limit."
+        0, "Most requests a minute, for keys without a limit of their own; 0: no limit.", minimum=0
     )
-    key_runs_max: int = _setting(0, "Most unfinished runs, for keys without a limit of their own; 0: no limit.")
-    key_tokens_per_day_max: int = _setting(0, "Most tokens a day, for keys without a limit of their own; 0: no limit.")
+    key_runs_max: int = _setting(
+        0, "Most unfinished runs, for keys without a limit of their own; 0: no limit.", minimum=0
+    )
+    key_tokens_per_day_max: int = _setting(
+        0, "Most tokens a day, for keys without a limit of their own; 0: no limit.", minimum=0
+    )
     run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
     run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a silent process.")
     run_attempts_max: int = _setting(
@@ -179,9 +197,11 @@ class Settings:
     )
     upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
     upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
-    upstream_retries: int = _setting(2, "Times a model server is asked again before its first token.")
+    upstream_retries: int = _setting(2, "Times a model server is asked again before its first token.", minimum=0)
     upstreams: tuple[UpstreamSettings, ...] = _setting(
-        (), "Model servers, each in a table `[[upstreams]]` of the file; there is no flag and no variable."
+        (),
+        "Model servers, each in a table `[[upstreams]]` of the file; there is no flag and no variable.",
+        is_table=True,
     )
 
     @property
@@ -224,6 +244,9 @@ class Described:
     help: str
     off: str
     secret: bool
+    minimum: int | None
+    maximum: float
+    is_table: bool
 
     @property
     def flag(self) -> str:
@@ -261,9 +284,8 @@ class Described:
         return self._in_range(value, source) if self.type in (int, float) else value
 
     def _in_range(self, number: float, source: str) -> float:
-        maximum = PORT_MAX if self.name in ("port", "metrics_port") else math.inf
-        positive = number > 0 or (number == 0 and self.name in ZERO_MEANS_SOMETHING)
-        if not (positive and number <= maximum and number != math.inf):
+        is_enough = number > 0 if self.minimum is None else number >= self.minimum
+        if not (is_enough and number <= self.maximum and number != math.inf):
             raise CommandError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
         return number
 
@@ -285,11 +307,6 @@ class Described:
         if isinstance(value, tuple):
             return ",".join(value)
         return str(value).lower() if self.type is bool else str(value)
-
-    @property
-    def is_table(self) -> bool:
-        """Whether it stands in the file alone, as tables of its own."""
-        return self.name == "upstreams"
 
 
 def table() -> Iterator[Described]:

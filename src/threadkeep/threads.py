@@ -215,10 +215,10 @@ async def update(ctx: Context, thread_id: str, params: ThreadUpdateParams) -> St
         params.tool_resources.check_patch(strict=ctx.settings.strict)
 
     def unit(tx: Transaction) -> bytes:
-        row = tx.one(sql.take_thread, thread_id=thread_id, project_id=ctx.project_id)
+        row = tx.one(sql.hold_thread, thread_id=thread_id, project_id=ctx.project_id)
         if row is None:
             raise NotFoundError.of("thread", thread_id)
-        thread = decode(row[1])
+        thread = decode(row[0])
         before = thread.metadata
         thread.metadata = metadata.merge(before, params.metadata or {}, strict=ctx.settings.strict)
         if params.tool_resources:
@@ -301,7 +301,7 @@ def _remove(tx: Transaction, thread_id: str) -> int:
 
     Gives how many messages it found; more than `messages.REMOVED_AT_ONCE` means that the thread is not gone yet.
     """
-    row = tx.one(sql.take_leftover, thread_id=thread_id, counted_max=messages.REMOVED_AT_ONCE + 1)
+    row = tx.one(sql.hold_leftover, thread_id=thread_id, counted_max=messages.REMOVED_AT_ONCE + 1)
     if row is None:
         return 0
     project_id, created_at, deleted_at, body, has_runs, has_versions, found = row

@@ -6,13 +6,13 @@ on conflict (thread_id) do nothing
 -- name: retrieve_thread
 select body from threads where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
--- name: take_thread [sqlite]
+-- name: hold_thread [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select created_at, body from threads
+select body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 
--- name: take_thread [postgres]
-select created_at, body from threads
+-- name: hold_thread [postgres]
+select body from threads
 where thread_id = :thread_id and project_id = :project_id and deleted_at is null for no key update
 
 -- name: update_thread
@@ -28,7 +28,7 @@ where thread_id = :thread_id and project_id = :project_id and deleted_at is null
 select thread_id from threads where deleted_at <= :now and thread_id > :after order by thread_id limit :limit
 
 -- Each half of the inner condition has an index of its own on SQLite.
--- name: take_leftover [sqlite]
+-- name: hold_leftover [sqlite]
 -- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
 select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id),
     exists (select 1 from message_versions where thread_id = :thread_id), (
@@ -40,7 +40,7 @@ select project_id, created_at, deleted_at, body, exists (select 1 from runs wher
 )
 from threads where thread_id = :thread_id and deleted_at is not null
 
--- name: take_leftover [postgres]
+-- name: hold_leftover [postgres]
 select project_id, created_at, deleted_at, body, exists (select 1 from runs where thread_id = :thread_id),
     exists (select 1 from message_versions where thread_id = :thread_id), (
     select count(*) from (select 1 from messages where thread_id = :thread_id limit :counted_max) as counted

@@ -17,7 +17,7 @@ NAME_PATTERN = "^[a-zA-Z0-9_-]+$"
 # A schema nested deeper could not be read back where the stack is already deep.
 NESTING_MAX = 100
 
-Name: TypeAlias = Annotated[
+Identifier: TypeAlias = Annotated[
     str,
     Meta(
         min_length=1,
@@ -31,7 +31,7 @@ Name: TypeAlias = Annotated[
 class FunctionDefinition(Struct, kw_only=True):
     """A function that the client carries out. `parameters` is a JSON Schema, kept as it was sent."""
 
-    name: Name
+    name: Identifier
     description: str | UnsetType | None = UNSET
     parameters: dict[str, Any] | UnsetType | None = UNSET
     strict: bool | None = False
@@ -113,7 +113,7 @@ class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
 class JsonSchema(Struct, kw_only=True):
     """A named JSON Schema, echoed as it was sent."""
 
-    name: Name
+    name: Identifier
     description: str | UnsetType | None = UNSET
     schema: dict[str, Any] | UnsetType | None = UNSET
     strict: bool | UnsetType | None = UNSET

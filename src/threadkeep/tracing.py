@@ -22,7 +22,7 @@ import msgspec
 from threadkeep import __version__
 from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
-from threadkeep.upstream import ChatRequest, Finished, Part, Route, TextDelta, ToolCallDelta, UpstreamError, Usage
+from threadkeep.upstream import ChatRequest, Counts, Finished, ModelRoute, Part, TextDelta, ToolCallDelta, UpstreamError
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as TraceContext
@@ -126,19 +126,18 @@ class Tracing:
         if status == "failed":
             _fail(span, "run_failed")
 
-    def call(
-        self, route: Route, request: ChatRequest, thread_id: str, answer: AsyncGenerator[list[Part], None]
-    ) -> AsyncGenerator[list[Part], None]:
-        """A model's answer on its way, as it is."""
-        return answer if self._tracer is None else self._traced_call(self._tracer, route, request, thread_id, answer)
+    def call(self, route: ModelRoute, request: ChatRequest, thread_id: str) -> AsyncGenerator[list[Part], None]:
+        """A model's answer, as it is."""
+        if self._tracer is None:
+            return route.stream(request)
+        return self._traced_call(self._tracer, route, request, thread_id)
 
     async def _traced_call(
         self,
         tracer: Tracer,
-        route: Route,
+        route: ModelRoute,
         request: ChatRequest,
         thread_id: str,
-        answer: AsyncGenerator[list[Part], None],
     ) -> AsyncGenerator[list[Part], None]:
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - see `open`
 
@@ -149,7 +148,7 @@ class Tracing:
         said = _Said()
         is_first = True
         try:
-            async with aclosing(answer):
+            async with aclosing(route.stream(request)) as answer:
                 async for parts in answer:
                     if is_first:
                         span.add_event("gen_ai.first_token")
@@ -171,7 +170,7 @@ class Tracing:
         match part:
             case Finished(reason=reason):
                 span.set_attribute("gen_ai.response.finish_reasons", [reason])
-            case Usage():
+            case Counts():
                 span.set_attribute("gen_ai.usage.input_tokens", part.prompt_tokens)
                 span.set_attribute("gen_ai.usage.output_tokens", part.completion_tokens)
             case ToolCallDelta(name=str(name)):
@@ -243,7 +242,7 @@ def _fail(span: Span, error_type: str) -> None:
     span.set_status(StatusCode.ERROR)
 
 
-def _attributes(route: Route, request: ChatRequest) -> dict[str, Any]:
+def _attributes(route: ModelRoute, request: ChatRequest) -> dict[str, Any]:
     found: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": route.name,

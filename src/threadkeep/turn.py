@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 from threadkeep import events, lifecycle, messages, run_steps
 from threadkeep.context import Context
@@ -28,13 +29,15 @@ from threadkeep.run_steps import (
     Usage,
 )
 from threadkeep.store.interface import Transaction
-from threadkeep.upstream import Finished, Part, RefusalDelta, TextDelta, ToolCallDelta
-from threadkeep.upstream import Usage as Counts
+from threadkeep.upstream import Counts, Finished, Part, RefusalDelta, TextDelta, ToolCallDelta
+
+End: TypeAlias = tuple[OverStatus, IncompleteReason | None, NoEnd | None]
 
 # How often the message itself, which lists show, catches up with what followers have seen.
 MESSAGE_SAVED_EVERY_S = 1.0
 NO_ARGUMENTS = "{}"
 CUT_OFF = LastError("server_error", "The model's answer was cut off in the middle of a tool call.")
+OVER_LIMIT = LastError("server_error", "The model's tool call is longer than max_completion_tokens allows.")
 
 
 class OpenMessage:
@@ -52,7 +55,7 @@ class OpenMessage:
 
         A client may have changed its metadata meanwhile, or deleted it.
         """
-        stored = messages.take(tx, self.message.thread_id, self.message.id)
+        stored = messages.hold(tx, self.message.thread_id, self.message.id)
         message = stored or self.message
         message.content = self.draft.parts()
         if reason is not None:
@@ -144,7 +147,7 @@ class Turn:
     ) -> OpenMessage:
         opened = self._open = self._new_message()
         message, step = opened.message, opened.step
-        told = [
+        news = [
             lifecycle.step_event(step, "created"),
             lifecycle.step_event(step),
             lifecycle.message_event(message, "created"),
@@ -155,7 +158,7 @@ class Turn:
 
         def unit(tx: Transaction, held: HeldRun, added: list[Event]) -> Entry:
             messages.append(tx, self._ctx.settings.thread_messages_max, held.deleted_seq, message, body)
-            return _tell_of_step(tx, step, opened.number, added, told)
+            return _tell_of_step(tx, step, opened.number, added, news)
 
         await self._log.commit(unit)
         return opened
@@ -208,8 +211,8 @@ class Turn:
         opened = await self._begin_message(["".join(self._late_text)])
 
         def unit(tx: Transaction, _held: HeldRun, added: list[Event]) -> Entry:
-            told = [*added, *self._end_message(tx, opened, None)]
-            return events.append(tx, run.thread_id, run.id, told, None)
+            news = [*added, *self._end_message(tx, opened, None)]
+            return events.append(tx, run.thread_id, run.id, news, None)
 
         await self._log.commit(unit)
         self._open = None
@@ -225,27 +228,36 @@ class Turn:
         tx.run_all([run_steps.change(opened.step, opened.number)])
         return [lifecycle.message_event(message), lifecycle.step_event(opened.step)]
 
+    def _end(self, held: HeldRun) -> End:
+        """What becomes of the run and its message, before this turn is counted. Not every server keeps to the limit."""
+        maximum = self._run.max_completion_tokens
+        used = held.plan.spent.completion_tokens + self.usage.completion_tokens
+        is_over = maximum is not None and used > maximum
+        reason = "length" if is_over and self._reason in ("stop", "tool_calls") else self._reason
+        return _ENDS.get(reason, _ENDS["stop"])
+
     def _complete(self, tx: Transaction, held: HeldRun, added: list[Event]) -> Entry:
         assert self._open is not None
-        status, reason, message_reason = _ENDS.get(self._reason, _ENDS["stop"])
-        told = [*added, *self._end_message(tx, self._open, self.usage, message_reason)]
+        status, reason, message_reason = self._end(held)
+        news = [*added, *self._end_message(tx, self._open, self.usage, message_reason)]
         held.plan.spent = held.plan.spent.plus(self.usage)
-        return lifecycle.end(tx, self._ctx, held, status, before=told, reason=reason)
+        return lifecycle.end(tx, self._ctx, held, status, before=news, reason=reason)
 
     def _request_action(self, tx: Transaction, held: HeldRun, added: list[Event], step: RunStep, number: int) -> Entry:
         tx.run_all([run_steps.change(step, number)])
+        status, reason, _ = self._end(held)
         held.plan.spent = held.plan.spent.plus(self.usage)
-        status, reason, _ = _ENDS.get(self._reason, _ENDS["stop"])
         if reason:
             # Arguments without an end are of no use to anybody.
+            error = OVER_LIMIT if self._reason == "tool_calls" else CUT_OFF
             held.plan.turn = self.usage
-            return lifecycle.end(tx, self._ctx, held, status, before=added, error=CUT_OFF, reason=reason)
+            return lifecycle.end(tx, self._ctx, held, status, before=added, error=error, reason=reason)
         assert isinstance(step.step_details, ToolCalls)
         return lifecycle.request_action(tx, self._ctx, held, step.step_details.tool_calls, self.usage, added)
 
 
 # What becomes of the run, and of its message, for each reason why the model stopped.
-_ENDS: dict[str, tuple[OverStatus, IncompleteReason | None, NoEnd | None]] = {
+_ENDS: dict[str, End] = {
     "stop": ("completed", None, None),
     "length": ("incomplete", "max_completion_tokens", "max_tokens"),
     "content_filter": ("incomplete", "content_filter", "content_filter"),
@@ -263,8 +275,8 @@ def usage_of(counts: Counts) -> Usage:
     )
 
 
-def _tell_of_step(tx: Transaction, step: RunStep, number: int, before: list[Event], told: list[Event]) -> Entry:
+def _tell_of_step(tx: Transaction, step: RunStep, number: int, before: list[Event], news: list[Event]) -> Entry:
     """Stores a new step; appends what comes before it and what tells of it."""
-    entry = events.append(tx, step.thread_id, step.run_id, [*before, *told], None)
+    entry = events.append(tx, step.thread_id, step.run_id, [*before, *news], None)
     tx.run_all([run_steps.insertion(step, number, entry.seq + len(before))])
     return entry

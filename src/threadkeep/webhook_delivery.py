@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from threadkeep import webhooks
 from threadkeep.addresses import is_public
 from threadkeep.context import Context
 from threadkeep.errors import APIError
@@ -29,7 +30,7 @@ from threadkeep.tasks import for_ever
 from threadkeep.webhooks import SECRET_PREFIX, sql
 
 if TYPE_CHECKING:
-    from threadkeep.upstream.http import HttpClient
+    from threadkeep.outbound import HttpClient
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,6 @@ OF_ONE_AT_ONCE = 4
 SLOWER = 4
 PAUSE_MAX_S = 6 * 3600
 FORGET_EVERY_S = 60
-FORGOTTEN_AT_ONCE = 500
 GONE = 410
 SUCCESS = range(200, 300)
 
@@ -123,9 +123,13 @@ class Deliverer:
         times = {"now_ms": now_ms, "lease_end": now_ms + int(self._timeout_s * LEASE_TIMEOUTS * 1000)}
 
         def unit(tx: Transaction) -> tuple[list[Delivery], tuple[str, str] | None]:
-            rows = tx.all(sql.claim_deliveries, webhook_id=webhook_id, limit=room, **times)
             address = tx.one(sql.find_address, webhook_id=webhook_id)
-            return [Delivery(webhook_id, *row) for row in rows], (address[0], address[1]) if address else None
+            if address is None:
+                # It was deleted while a run ended, or by a process that was killed.
+                webhooks.delete_slice(tx, webhook_id)
+                return [], None
+            rows = tx.all(sql.claim_deliveries, webhook_id=webhook_id, limit=room, **times)
+            return [Delivery(webhook_id, *row) for row in rows], (address[0], address[1])
 
         claimed, address = await self._ctx.store.write(unit)
         for delivery in claimed if address else ():
@@ -151,7 +155,7 @@ class Deliverer:
 
     async def _send(self, delivery: Delivery, url: str, secret: str) -> Attempt:
         # The HTTP client takes a tenth of a second to import.
-        from threadkeep.upstream.http import ConnectionBrokenError, HttpClient  # noqa: PLC0415
+        from threadkeep.outbound import ConnectionBrokenError, HttpClient  # noqa: PLC0415
 
         if self._http is None:
             guard = None if self._allows_private else is_public
@@ -203,9 +207,9 @@ class Deliverer:
         before_ms = self._ctx.now_ms() - int(self._ctx.settings.webhook_deliveries_kept_s * 1000)
         while True:
             removed = await self._ctx.store.write(
-                lambda tx: tx.run(sql.forget_deliveries, before_ms=before_ms, limit=FORGOTTEN_AT_ONCE)
+                lambda tx: tx.run(sql.forget_deliveries, before_ms=before_ms, limit=webhooks.REMOVED_AT_ONCE)
             )
-            if removed < FORGOTTEN_AT_ONCE:
+            if removed < webhooks.REMOVED_AT_ONCE:
                 return
 
 

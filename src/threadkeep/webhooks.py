@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 from threadkeep import idempotency, invalid
-from threadkeep.addresses import is_public, literal
+from threadkeep.addresses import is_disguised, is_public, literal
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.pages import ListParams, Page, Stored, Window
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 sql = queries.load("webhooks")
 
 WEBHOOKS_MAX = 20
+# Deliveries that one unit of work removes.
+REMOVED_AT_ONCE = 500
 SECRET_BYTES = 32
 # As the Standard Webhooks specification writes secrets.
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what it begins with is no secret
@@ -44,14 +46,7 @@ EventType: TypeAlias = Literal[
     "thread.run.expired",
     "thread.run.requires_action",
 ]
-ALL_EVENTS: tuple[EventType, ...] = (
-    "thread.run.completed",
-    "thread.run.incomplete",
-    "thread.run.failed",
-    "thread.run.cancelled",
-    "thread.run.expired",
-    "thread.run.requires_action",
-)
+ALL_EVENTS: tuple[EventType, ...] = get_args(EventType)
 
 
 class WebhookCreateParams(Struct, kw_only=True):
@@ -188,11 +183,18 @@ async def delete(ctx: Context, webhook_id: str) -> WebhookDeleted:
     def unit(tx: Transaction) -> None:
         if not tx.run(sql.delete_webhook, webhook_id=webhook_id, project_id=ctx.project_id):
             raise NotFoundError.of("webhook", webhook_id)
-        tx.run(sql.delete_deliveries, webhook_id=webhook_id)
         idempotency.erase_object(tx, ctx.project_id, webhook_id)
 
     await ctx.store.write(unit)
+    # There may be very many. If the process ends meanwhile, who would send the others removes them.
+    while await ctx.store.write(lambda tx: delete_slice(tx, webhook_id)):
+        pass
     return WebhookDeleted(id=webhook_id)
+
+
+def delete_slice(tx: Transaction, webhook_id: str) -> bool:
+    """Removes some of what a deleted address was told, or was to be; gives whether there may be more."""
+    return tx.run(sql.delete_deliveries, webhook_id=webhook_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
 
 
 async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> Page[Stored]:
@@ -270,8 +272,11 @@ def check_url(url: str, *, allows_private: bool) -> None:
             f"expected an address such as {schemes[0]}://app.example.com/hook, without user and fragment"
             + ("" if allows_private else "; plain http needs --webhook-private-addresses on the server"),
         )
-    address = literal(parts.hostname or "")
-    is_local = parts.hostname == "localhost" if address is None else not is_public(address)
+    host = parts.hostname or ""
+    if is_disguised(host):
+        raise invalid.invalid_value("url", f"expected a name or an address with four numbers, not {host!r}")
+    address = literal(host)
+    is_local = host.removesuffix(".") == "localhost" if address is None else not is_public(address)
     if is_local and not allows_private:
         raise invalid.invalid_value(
             "url", "private addresses are refused, unless the server allows them with --webhook-private-addresses"

@@ -21,7 +21,9 @@ order by created_at {direction}, webhook_id {direction} limit :limit
 delete from webhooks where webhook_id = :webhook_id and project_id = :project_id
 
 -- name: delete_deliveries
-delete from webhook_deliveries where webhook_id = :webhook_id
+delete from webhook_deliveries where webhook_id = :webhook_id and event_id in (
+    select event_id from webhook_deliveries where webhook_id = :webhook_id limit :limit
+)
 
 -- For each address of the project that wants the event.
 -- name: insert_deliveries
@@ -47,8 +49,22 @@ update webhook_deliveries set status = 'pending', next_at = :now_ms
 where webhook_id = :webhook_id and event_id = :event_id
 returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error
 
+-- From one address with something to tell to the next: one that is away may have very many deliveries waiting, which
+-- nobody is to walk over.
 -- name: list_due_webhooks
-select distinct webhook_id from webhook_deliveries where status = 'pending' and next_at <= :now_ms limit :limit
+with recursive owed (webhook_id) as (
+    select min(webhook_id) from webhook_deliveries where status = 'pending'
+    union all
+    select (
+        select min(d.webhook_id) from webhook_deliveries d where d.status = 'pending' and d.webhook_id > owed.webhook_id
+    )
+    from owed where owed.webhook_id is not null
+)
+select webhook_id from owed where webhook_id is not null and exists (
+    select 1 from webhook_deliveries d
+    where d.webhook_id = owed.webhook_id and d.status = 'pending' and d.next_at <= :now_ms
+)
+limit :limit
 
 -- Each goes to one process: another that reaches for it at the same time finds that it is no longer due.
 -- name: claim_deliveries

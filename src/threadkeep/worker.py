@@ -42,8 +42,11 @@ EVENTS_FORGOTTEN_AT_ONCE = 500
 # A run that loses its database once more is left alone for so long: one that comes and goes must not use up all
 # attempts in a moment.
 PAUSE_AFTER_LOSS_MS = 5000
-# How long a claim that is being written when the process stops is waited for.
+# A run that cannot be looked at, such as one whose row cannot be read, is left alone for so long.
+PAUSE_AFTER_FAULT_MS = 60_000
+# How long a claim that is being written when the process stops is waited for, and then handing over all runs.
 LAST_CLAIM_S = 5.0
+HAND_OVER_S = 5.0
 
 WENT_WRONG = LastError("server_error", "Sorry, something went wrong.")
 TOO_MANY_ATTEMPTS = LastError(
@@ -94,19 +97,26 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        for held in [*(held for held, _ in running), *self._stranded.values()]:
-            try:
-                await self._hand_over(held)
-            except APIError as error:
-                # Its lease ends.
-                log.info("%s is not handed over: %s", held.run.id, error)
+        await self._hand_over_all([*(held for held, _ in running), *self._stranded.values()])
+
+    async def _hand_over_all(self, runs: list[HeldRun]) -> None:
+        """Gives up all runs at once. Who stops the process does not wait for ever; a lease ends by itself."""
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                faults = await asyncio.gather(*map(self._hand_over, runs), return_exceptions=True)
+        except TimeoutError:
+            log.warning("%d runs are not handed over in time", len(runs))
+            return
+        for held, fault in zip(runs, faults, strict=True):
+            if fault:
+                log.info("%s is not handed over: %s", held.run.id, fault)
 
     @property
     def running(self) -> int:
         """How many runs are carried out now."""
         return len(self._running)
 
-    def take_slot(self) -> bool:
+    def reserve_slot(self) -> bool:
         """Reserves room for one more run; False when there is none."""
         if not self._free_slots or self._is_stopping:
             return False
@@ -186,7 +196,13 @@ class Worker:
         stranded = list(self._stranded.items())
         for key, held in stranded:
             wake_at = self._ctx.now_ms() + PAUSE_AFTER_LOSS_MS * (held.attempt - 1)
-            await self._hand_over(held, is_attempt=True, wake_at=wake_at)
+            try:
+                await self._hand_over(held, is_attempt=True, wake_at=wake_at)
+            except APIError:
+                raise
+            except Exception:
+                # Its lease ends, and what is wrong with it is found again then.
+                log.exception("cannot give %s up", key[1])
             # It may have been claimed here and lost again meanwhile.
             if self._stranded.get(key) is held:
                 del self._stranded[key]
@@ -225,12 +241,25 @@ class Worker:
                 # This process was held up for longer than its lease, but nobody else was here to notice.
                 await self._confirm([(thread_id, run_id)])
             else:
-                done += await self._attend(self._context_of(project_id), thread_id, run_id)
+                done += await self._attend_or_put_off(self._context_of(project_id), thread_id, run_id)
         return done == LOOKED_AT_ONCE
+
+    async def _attend_or_put_off(self, ctx: Context, thread_id: str, run_id: str) -> bool:
+        """`_attend` for a run that may be broken: those behind it must have their turn."""
+        try:
+            return await self._attend(ctx, thread_id, run_id)
+        except APIError:
+            raise
+        except Exception:
+            log.exception("cannot see to %s, will try again in %d s", run_id, PAUSE_AFTER_FAULT_MS // 1000)
+            now_ms = ctx.now_ms()
+            times = {"now_ms": now_ms, "wake_at": now_ms + PAUSE_AFTER_FAULT_MS}
+            await ctx.store.run_all([(sql.put_off, {"thread_id": thread_id, "run_id": run_id, **times})])
+            return True
 
     async def _attend(self, ctx: Context, thread_id: str, run_id: str) -> bool:
         """Claims, takes over or ends one run. False when there is nothing to do, or no slot to do it with."""
-        has_slot = self.take_slot()
+        has_slot = self.reserve_slot()
         claimed = None
         try:
             held, entries = await ctx.store.write(

@@ -22,3 +22,7 @@ where status in ('queued', 'in_progress', 'requires_action') and status = 'in_pr
 -- Confirms the lease of a run that is still its owner's.
 -- name: extend_lease
 update runs set wake_at = :lease_end where thread_id = :thread_id and run_id = :run_id and fence = :fence
+
+-- Leaves a run alone that is still due.
+-- name: put_off
+update runs set wake_at = :wake_at where thread_id = :thread_id and run_id = :run_id and wake_at <= :now_ms

@@ -13,12 +13,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-INSTALL = (("apt-get", "update"), ("apt-get", "install", "--yes", "--no-install-recommends", "chromium"))
+sys.path.append(str(ROOT / "tests"))
+
+import debian
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def main() -> int:
-    program = os.environ.get("CHROMIUM") or found() or installed()
+    program = os.environ.get("CHROMIUM") or found()
+    if not program and debian.installed("chromium", "The tests of the playground"):
+        program = found()
     if not program:
         return 0
     tests = [sys.executable, "-m", "pytest", "tests/browser", *sys.argv[1:]]
@@ -27,32 +32,6 @@ def main() -> int:
 
 def found() -> str | None:
     return next((path for path in map(shutil.which, NAMES) if path), None)
-
-
-def installed() -> str | None:
-    """Where Chromium is after its installation; otherwise says why it is not there."""
-    if not shutil.which("apt-get"):
-        return left_out("there is no apt-get to install it with")
-    if os.geteuid() != 0:
-        return left_out("only root can install it: apt-get install chromium")
-    print("installing chromium", flush=True)
-    for command in INSTALL:
-        done = subprocess.run(
-            command,
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            return left_out(f"{' '.join(command)} failed\n{done.stdout}")
-    return found()
-
-
-def left_out(reason: str) -> None:
-    print(f"The tests of the playground are left out. Chromium is missing, and {reason}")
 
 
 if __name__ == "__main__":

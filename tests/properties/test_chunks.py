@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from threadkeep.ids import IdSource
 from threadkeep.upstream import Finished, TextDelta, ToolCallDelta, UpstreamError
-from threadkeep.upstream.chunks import Answer
+from threadkeep.upstream.chunks import AnswerReader
 
 CHUNKS = [
     {"delta": {"role": "assistant", "content": ""}},
@@ -33,7 +33,7 @@ PARTS = [
 
 
 def read(pieces):
-    answer = Answer(IdSource(), lambda _: UpstreamError("server_error", "said so"))
+    answer = AnswerReader(IdSource(), lambda _: UpstreamError("server_error", "said so"))
     parts = [part for piece in pieces for part in answer.feed(piece)]
     return parts + answer.end()
 

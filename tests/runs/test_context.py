@@ -169,6 +169,20 @@ def test_a_spent_completion_budget_ends_the_run_before_the_next_turn(new_chat, m
     assert (run.usage.total_tokens, len(model.requests)) == (310, 1)
 
 
+def test_a_turn_that_uses_more_than_is_left_is_incomplete(new_chat, model):
+    chat = new_chat(tools=TOOLS)
+    calls = [testing.tool_calls(testing.call("time", call_id=f"call_{n}"), usage=used(10, 200)) for n in range(2)]
+    model.reply(*calls)
+    run = chat.run(max_completion_tokens=300)
+    chat.submit(run, {"call_0": "12:00"})
+    run = chat.wait(run)
+    assert (run.status, run.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
+    assert (run.required_action, run.usage.completion_tokens) == (None, 400)
+    first, second = chat.steps(run)
+    assert (first.status, second.status) == ("completed", "failed")
+    assert second.last_error.message == "The model's tool call is longer than max_completion_tokens allows."
+
+
 def test_a_spent_prompt_budget_ends_the_run_before_the_next_turn(new_chat, model):
     chat = new_chat(tools=TOOLS)
     model.reply(testing.tool_calls(testing.call("time", call_id="call_0"), usage=used(300, 10)))

@@ -7,6 +7,8 @@ import time
 import openai
 import pytest
 
+from threadkeep.runs import USER_MESSAGE_WITHIN
+
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 NEVER_MADE = "asst_0123456789abcdefghijklmn"
@@ -193,6 +195,17 @@ def test_an_assistant_with_instructions_runs_on_an_empty_thread(new_chat, model)
     run = chat.client.beta.threads.create_and_run_poll(assistant_id=chat.assistant.id)
     assert run.status == "completed"
     assert [request.body["messages"] for request in model.requests] == [[{"role": "system", "content": "Greet."}]] * 2
+
+
+def test_what_is_answered_is_among_the_newest_messages(new_chat):
+    said = [{"role": role, "content": "Hello"} for role in ["user", *["assistant"] * USER_MESSAGE_WITHIN]]
+    for count in (1, 7, USER_MESSAGE_WITHIN):
+        chat = new_chat(said="")
+        chat.thread = chat.client.beta.threads.create(messages=said[:count])
+        assert chat.run().status == "completed"
+    chat.thread = chat.client.beta.threads.create(messages=said)
+    with pytest.raises(openai.BadRequestError, match="requires a Thread with a user message"):
+        chat.start()
 
 
 @pytest.mark.parametrize("said", [[], [{"role": "assistant", "content": "Hello."}]])

@@ -49,6 +49,19 @@ def test_an_answer_without_an_end_makes_the_run_incomplete(chat, model, finish_r
     assert chat.run().status == "completed"
 
 
+@pytest.mark.parametrize("usage", [True, False])
+def test_an_answer_beyond_the_limit_is_incomplete_though_the_model_server_did_not_stop(chat, model, usage):
+    model.reply(testing.text(*["word "] * 400, usage=usage))
+    run = chat.run(max_completion_tokens=300)
+    assert (run.status, run.incomplete_details.reason) == ("incomplete", "max_completion_tokens")
+    assert (run.expires_at, run.last_error) == (None, None)
+    assert run.usage.completion_tokens >= 400
+    (message,) = chat.messages(run_id=run.id)
+    assert (message.status, message.incomplete_details.reason) == ("incomplete", "max_tokens")
+    (step,) = chat.steps(run)
+    assert (step.status, step.usage.to_dict()) == ("completed", run.usage.to_dict())
+
+
 FAULTS = {
     "429": (testing.error(429), "rate_limit_exceeded", "The model server's rate limit is exceeded."),
     "no quota": (

@@ -39,6 +39,12 @@ def test_a_project_has_so_many_unfinished_runs(serving, new_chat, model):
     assert chats[2].wait(started).status == "completed"
 
 
+def test_no_limit_on_unfinished_runs_is_zero(serving, new_chat, model):
+    client = serving(project_runs_max=0)
+    model.hold()
+    assert [new_chat(client).start().status for _ in range(2)] == ["queued"] * 2
+
+
 def test_a_server_has_so_many_waiting_runs(serving, new_chat, model):
     client = serving(runs_max=1, runs_waiting_max=1)
     model.hold()

@@ -237,11 +237,11 @@ def test_keys_are_found_by_hash_until_they_are_revoked(on_store):
         project = await projects.create(store, "mine", 1)
         key_id, secret = await projects.create_key(store, project, "laptop", 1)
         first = await projects.usable_keys(store)
-        assert first.project_of_hash == {projects.hash_of(secret): project.project_id}
+        assert first.of_hash == {projects.hash_of(secret): (project.project_id, key_id)}
         assert await projects.usable_keys(store, first) is first
         await projects.revoke_key(store, key_id, 2)
         second = await projects.usable_keys(store, first)
-        assert second.project_of_hash == {}
+        assert second.of_hash == {}
         assert second.any_ever
         assert secret not in str(await projects.list_keys(store))
 

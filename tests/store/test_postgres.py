@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import openai
 import pytest
+from tests import banner
 
 from threadkeep import projects, testing, threads
 from threadkeep.context import outside_a_server
@@ -432,7 +433,7 @@ def serving(url):
     serve = command(url, "serve", "--port", "0", "--no-request-log")
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield next(line.split()[1] for line in process.stdout if line.startswith("  api"))
+            yield banner.read(process.stdout)
         finally:
             process.terminate()
 

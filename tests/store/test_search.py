@@ -135,3 +135,16 @@ def test_many_deleted_messages_lose_their_documents_bit_by_bit(on_store):
         return await documents(store), await found(store, "word")
 
     assert on_store(work) == (10, 10)
+
+
+def test_a_message_that_cannot_be_read_holds_up_no_other(on_store):
+    async def work(store):
+        await say(store, "thread_one", "word")
+        await say(store, "thread_two", "word")
+        text = "update messages set body = '{' where thread_id = 'thread_one'"
+        spoil = Query("spoil", text, text)
+        await store.write(lambda tx: tx.run(spoil))
+        await Indexer(store).catch_up()
+        return await found(store, "word")
+
+    assert on_store(work) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from threadkeep import testing
 from threadkeep.http import static
+from threadkeep.webhooks import ALL_EVENTS
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,14 @@ def test_what_its_script_loads_later_is_there(http):
     imported = re.findall(r'from"\./([^"]+)"', http.get(f"/assets/{later}").text)
     # Nothing that would have to be waited for once more.
     assert {f"/assets/{name}" for name in imported} <= set(assets(http))
+
+
+def test_the_page_offers_all_that_a_webhook_can_be_told(http):
+    [app] = [path for path in assets(http) if "/app-" in path]
+    scripts = http.get(app).text
+    for name in set(re.findall(r'import\("\./([^"]+)"\)', scripts)):
+        scripts += http.get(f"/assets/{name}").text
+    assert tuple(re.findall(r'\["(thread\.run\.\w+)"', scripts)) == ALL_EVENTS
 
 
 def test_the_page_may_run_no_script_but_its_own(http):

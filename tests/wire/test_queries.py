@@ -18,7 +18,7 @@ REQUESTS = [
     ("POST", "/threads", THREAD, ["insert into threads", *["insert into thread_metadata"] * 2]),
     ("POST", "/threads", {"messages": [MESSAGE] * 2}, ["insert into threads", *["insert into messages"] * 2]),
     ("GET", "/threads/{thread}", None, ["select body from threads"]),
-    ("POST", "/threads/{thread}", {"metadata": {"user": "abc123"}}, ["select created_at, body", "update threads"]),
+    ("POST", "/threads/{thread}", {"metadata": {"user": "abc123"}}, ["select body from threads", "update threads"]),
     ("GET", "/threads?metadata[user]=abc123", None, ["select t.thread_id, t.body"]),
     ("GET", "/threads", None, ["select thread_id, body from threads"]),
     ("POST", "/threads/{thread}/messages", MESSAGE, ["select deleted_seq", "insert into messages"]),

@@ -7,7 +7,7 @@ import { FormEnd } from "./formend";
 import { useModal } from "./modal";
 import type { Webhook } from "./wire";
 
-// What can be told, and how a run is then.
+// What can be told (`EventType` of the server), and how a run is then.
 export const EVENTS: [string, string][] = [
   ["thread.run.completed", "completed"],
   ["thread.run.incomplete", "incomplete"],

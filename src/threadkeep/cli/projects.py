@@ -108,8 +108,8 @@ def _projects_set_retention(arguments: argparse.Namespace, settings: Settings, _
 
     with_store(settings, work, must_exist=True)
     words = {"created_at": "their creation", "last_active_at": "their newest message"}
-    told = f"deleted {arguments.after} after {words[anchor]}" if anchor else "kept"
-    print(f"threads of {arguments.name} are {told}, unless they have their own rule")
+    rule = f"deleted {arguments.after} after {words[anchor]}" if anchor else "kept"
+    print(f"threads of {arguments.name} are {rule}, unless they have their own rule")
 
 
 def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

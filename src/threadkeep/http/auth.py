@@ -49,7 +49,7 @@ class Authenticator:
         self._default_project_id = default.project_id
         if self._settings.api_key:
             await projects.require_not_known(self._store, self._settings.api_key)
-        self._take(await projects.usable_keys(self._store))
+        self._adopt(await projects.usable_keys(self._store))
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -127,12 +127,12 @@ class Authenticator:
                 "Allow it with --cors-origins, or make a key with `threadkeep keys create`."
             )
 
-    def _take(self, keys: UsableKeys) -> None:
+    def _adopt(self, keys: UsableKeys) -> None:
         self._keys = keys
         self._default = self._context_of(self._default_project_id, "", keys.limits)
         contexts = {
-            bytes.fromhex(hashed): self._context_of(project_id, keys.key_id_of_hash[hashed], keys.limits)
-            for hashed, project_id in keys.project_of_hash.items()
+            bytes.fromhex(hashed): self._context_of(key.project_id, key.key_id, keys.limits)
+            for hashed, key in keys.of_hash.items()
         }
         if self._settings.api_key:
             contexts[hashlib.sha256(self._settings.api_key.encode()).digest()] = self._default
@@ -145,7 +145,7 @@ class Authenticator:
         keys = await projects.usable_keys(self._store, self._keys)
         # Two looks may overlap, and the one that began first may end last.
         if keys.revision > self._keys.revision:
-            self._take(keys)
+            self._adopt(keys)
 
     async def _watch(self) -> None:
         """Without this task a revoked key would work for ever."""

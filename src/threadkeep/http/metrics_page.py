@@ -121,8 +121,8 @@ def _counts(ctx: Context) -> Iterator[Metric]:
     yield _histograms("first_token_seconds", "From asking a model to its first word.", ("upstream",), first)
     errors = {(code,): count for code, count in metrics.upstream_errors.items()}
     yield _counter("upstream_errors", "Runs that a model server failed, by the run's error code.", ("code",), errors)
-    told = {(outcome,): count for outcome, count in metrics.webhook_attempts.items()}
-    yield _counter("webhook_attempts", "Attempts to tell webhooks, by what came of them.", ("outcome",), told)
+    attempts = {(outcome,): count for outcome, count in metrics.webhook_attempts.items()}
+    yield _counter("webhook_attempts", "Attempts to tell webhooks, by what came of them.", ("outcome",), attempts)
     lag = "From a word of the model to the moment in which it is stored and followers see it."
     yield _histograms("log_lag_seconds", lag, (), {(): metrics.log_lag})
 

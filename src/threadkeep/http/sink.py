@@ -74,7 +74,7 @@ class Sink:
         """Sends what is left, and what ends the body."""
         if self.is_open:
             end = b"0\r\n\r\n" if self._is_chunked and not self.is_cut else b""
-            if data := self._take() + end:
+            if data := self._gathered() + end:
                 self._transport.write(data)
 
     def pause(self) -> None:
@@ -98,10 +98,10 @@ class Sink:
 
     def _send(self) -> None:
         if self._pieces and self.is_open:
-            self._transport.write(self._take())
+            self._transport.write(self._gathered())
             self._make_room()
 
-    def _take(self) -> bytes:
+    def _gathered(self) -> bytes:
         """What was gathered, as one chunk."""
         pieces, size = self._pieces, self._size
         self._pieces, self._size = [], 0

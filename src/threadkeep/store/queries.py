@@ -3,7 +3,7 @@
 -- name: retrieve_thread
 select body from threads where thread_id = :thread_id
 
--- name: take_thread [postgres]
+-- name: hold_thread [postgres]
 select ...                        -- a query that must differ is given once for each database
 """
 

@@ -1,17 +1,17 @@
 """The model servers: which of them has a model, what it is asked, and the parts of its answer.
 
-    async for parts in ctx.upstreams.stream(ChatRequest(model="gpt-4o", messages=[...])):
+    route = await ctx.upstreams.find("gpt-4o")
+    async for parts in route.stream(ChatRequest(model="gpt-4o", messages=[...])):
         ...
 
-A list of parts is what one read of the network brought. `Finished` comes once, then `Usage`, which is last. Closing the
-iterator (`aclose`) closes the connection. Everything that goes wrong is an `UpstreamError`.
+A list of parts is what one read of the network brought. `Finished` comes once, then `Counts`, which is last. Closing
+the iterator (`aclose`) closes the connection. Everything that goes wrong is an `UpstreamError`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from threadkeep.settings import Settings
 from threadkeep.upstream import echo
 from threadkeep.upstream.wire import (
     ChatRequest,
+    Counts,
     ErrorCode,
     Finished,
     FinishReason,
@@ -31,35 +32,34 @@ from threadkeep.upstream.wire import (
     ToolCallDelta,
     UnknownModelError,
     UpstreamError,
-    Usage,
 )
 from threadkeep.upstream_settings import CONTEXT_TOKENS, UpstreamSettings
 
 if TYPE_CHECKING:
+    from threadkeep.outbound import HttpClient
     from threadkeep.upstream.catalogue import Catalogue
-    from threadkeep.upstream.http import HttpClient
     from threadkeep.upstream.model_server import ModelServer
 
 __all__ = [
     "ChatRequest",
+    "Counts",
     "ErrorCode",
     "FinishReason",
     "Finished",
     "Listed",
+    "ModelRoute",
     "Part",
     "RefusalDelta",
-    "Route",
     "TextDelta",
     "ToolCallDelta",
     "UnknownModelError",
     "UpstreamError",
     "Upstreams",
-    "Usage",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ModelRoute:
     """Who answers for a model, under which name, and how many tokens it can look at. No server: the built-in model."""
 
     server: ModelServer | None
@@ -70,6 +70,12 @@ class Route:
     def name(self) -> str:
         """The server's, as the settings call it."""
         return self.server.settings.name if self.server else "built-in"
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
+        """The model's answer, under whichever name the request has it. Raises `UpstreamError`."""
+        if self.server is None:
+            return echo.stream(request)
+        return self.server.stream(msgspec.structs.replace(request, model=self.model))
 
 
 class Upstreams:
@@ -86,8 +92,8 @@ class Upstreams:
         if not self._settings.model_servers:
             return
         # The HTTP client takes a tenth of a second to import, which commands and demonstrations need not pay.
+        from threadkeep.outbound import HttpClient  # noqa: PLC0415
         from threadkeep.upstream.catalogue import Catalogue  # noqa: PLC0415
-        from threadkeep.upstream.http import HttpClient  # noqa: PLC0415
         from threadkeep.upstream.model_server import ModelServer  # noqa: PLC0415
 
         settings = self._settings
@@ -107,11 +113,11 @@ class Upstreams:
         if self._http:
             await self._http.close()
 
-    async def find(self, model: str) -> Route:
+    async def find(self, model: str) -> ModelRoute:
         """Who answers for `model`: an alias, else a name or pattern, else a default. Raises `UnknownModelError`."""
         if not self._catalogues:
             if model == echo.NAME:
-                return Route(None, model, CONTEXT_TOKENS)
+                return ModelRoute(None, model, CONTEXT_TOKENS)
             raise _not_configured(model)
         for catalogue in self._catalogues:
             if real := catalogue.settings.aliases.get(model):
@@ -146,20 +152,9 @@ class Upstreams:
             found.append((catalogue.settings, answer))
         return found
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
-        """The answer of the model that the request names. Raises `UpstreamError`."""
-        route = await self.find(request.model)
-        if route.server is None:
-            answer = echo.stream(request)
-        else:
-            answer = route.server.stream(msgspec.structs.replace(request, model=route.model))
-        async with aclosing(answer):
-            async for parts in answer:
-                yield parts
 
-
-def _route(catalogue: Catalogue, model: str) -> Route:
-    return Route(catalogue.server, model, catalogue.context_tokens(model))
+def _route(catalogue: Catalogue, model: str) -> ModelRoute:
+    return ModelRoute(catalogue.server, model, catalogue.context_tokens(model))
 
 
 def _not_configured(model: str) -> UnknownModelError:

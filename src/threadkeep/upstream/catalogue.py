@@ -60,10 +60,10 @@ class Catalogue:
 
     def context_tokens(self, model: str) -> int:
         """The size of the model's context window."""
-        told = self.settings.context_tokens
-        if isinstance(told, int):
-            return told
-        return next((size for pattern, size in told.items() if fnmatch.fnmatchcase(model, pattern)), CONTEXT_TOKENS)
+        sizes = self.settings.context_tokens
+        if isinstance(sizes, int):
+            return sizes
+        return next((size for pattern, size in sizes.items() if fnmatch.fnmatchcase(model, pattern)), CONTEXT_TOKENS)
 
     async def listed(self) -> tuple[Listed, ...]:
         """The server's own list; what was known last when it does not answer."""

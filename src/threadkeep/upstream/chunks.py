@@ -18,6 +18,7 @@ from msgspec import Struct
 from threadkeep.upstream import halves
 from threadkeep.upstream.halves import Halves
 from threadkeep.upstream.wire import (
+    Counts,
     Finished,
     FinishReason,
     Part,
@@ -25,7 +26,6 @@ from threadkeep.upstream.wire import (
     TextDelta,
     ToolCallDelta,
     UpstreamError,
-    Usage,
 )
 
 # A hostile or broken server must not fill the memory.
@@ -101,7 +101,7 @@ def broken(what: str) -> UpstreamError:
     return UpstreamError("server_error", f"The model server {what}.")
 
 
-class Answer:
+class AnswerReader:
     """Reads one answer: `feed` takes bytes as they come and gives the parts they complete."""
 
     def __init__(self, new_id: Callable[[str], str], error_in_stream: Callable[[Any], UpstreamError]) -> None:
@@ -232,13 +232,13 @@ class Answer:
         self.finish_reason = reason
         parts.append(Finished(reason))
 
-    def usage(self) -> Usage | None:
+    def usage(self) -> Counts | None:
         """What the server counted, if it did."""
         found = self._usage
         if found is None or found.prompt_tokens is None or found.completion_tokens is None:
             return None
         prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
-        return Usage(
+        return Counts(
             prompt_tokens=max(0, found.prompt_tokens),
             completion_tokens=max(0, found.completion_tokens),
             cached_tokens=max(0, (prompt and prompt.cached_tokens) or 0),
@@ -249,16 +249,17 @@ class Answer:
 class _Gathered:
     """One call so far."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, place: int) -> None:
+        # Among those that have begun, and among those that are told: one is told when it has a name.
+        self.place = place
+        self.index: int | None = None
         self.call_id = ""
         self.name = ""
         self.arguments: list[str] = []
-        self.is_told = False
 
 
 class Calls:
-    """Tells which call a piece belongs to, and numbers the calls in the order in which they begin."""
+    """Tells which call a piece belongs to, and numbers the calls in the order in which they are told."""
 
     def __init__(self, new_id: Callable[[str], str], halves: Halves) -> None:
         self._new_id = new_id
@@ -266,6 +267,7 @@ class Calls:
         self._calls: list[_Gathered] = []
         self._at_index: dict[int, _Gathered] = {}
         self._ids: set[str] = set()
+        self._told = 0
 
     @property
     def count(self) -> int:
@@ -286,12 +288,12 @@ class Calls:
         if function.name and not call.name:
             call.name = function.name
         if arguments and self._halves.are_met:
-            arguments = self._halves.join(call.number, arguments)
+            arguments = self._halves.join(call.place, arguments)
         if arguments:
             call.arguments.append(arguments)
-        if call.is_told:
+        if call.index is not None:
             if arguments:
-                parts.append(ToolCallDelta(call.number, None, None, arguments))
+                parts.append(ToolCallDelta(call.index, None, None, arguments))
         elif call.name:
             self._tell(call, parts)
 
@@ -321,20 +323,22 @@ class Calls:
 
     def _tell(self, call: _Gathered, parts: list[Part]) -> None:
         call.call_id = call.call_id or self._new_id("call")
-        call.is_told = True
-        parts.append(ToolCallDelta(call.number, call.call_id, call.name, "".join(call.arguments)))
+        call.index, self._told = self._told, self._told + 1
+        parts.append(ToolCallDelta(call.index, call.call_id, call.name, "".join(call.arguments)))
 
     def end(self, parts: list[Part], *, are_whole: bool) -> None:
         """No more pieces come."""
         for call in self._calls:
-            if not call.is_told and are_whole:
-                raise broken("called a function without a name")
-            if call.is_told and (rest := self._halves.rest(call.number)):
+            if call.index is None:
+                if are_whole:
+                    raise broken("called a function without a name")
+                continue
+            if rest := self._halves.rest(call.place):
                 call.arguments.append(rest)
-                parts.append(ToolCallDelta(call.number, None, None, rest))
-            if not call.arguments and call.is_told and are_whole:
+                parts.append(ToolCallDelta(call.index, None, None, rest))
+            if not call.arguments and are_whole:
                 # A function without arguments gets an object nonetheless.
-                parts.append(ToolCallDelta(call.number, None, None, "{}"))
+                parts.append(ToolCallDelta(call.index, None, None, "{}"))
 
     def written(self) -> list[str]:
         """What the model wrote to call them."""

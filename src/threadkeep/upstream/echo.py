@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 
-from threadkeep.upstream.wire import ChatRequest, Finished, Part, TextDelta, Usage, text_of
+from threadkeep.upstream.wire import ChatRequest, Counts, Finished, Part, TextDelta, text_of
 
 NAME = "echo"
 _WORD = re.compile(r"\s*\S+")
@@ -23,4 +23,4 @@ async def stream(request: ChatRequest) -> AsyncGenerator[list[Part], None]:
         yield [TextDelta(word)]
         await asyncio.sleep(0)
     prompt_tokens = sum(len(text.split()) for text in said)
-    yield [Finished("stop" if len(words) <= most else "length"), Usage(prompt_tokens, min(most, len(words)))]
+    yield [Finished("stop" if len(words) <= most else "length"), Counts(prompt_tokens, min(most, len(words)))]

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from threadkeep import tokens
-from threadkeep.upstream.chunks import Answer, broken
+from threadkeep.outbound import ConnectionBrokenError, HttpClient, Response, proxy_for
+from threadkeep.upstream.chunks import AnswerReader, broken
 from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
-from threadkeep.upstream.http import ConnectionBrokenError, HttpClient, Response, proxy_for
-from threadkeep.upstream.wire import ChatRequest, Listed, Part, UpstreamError, Usage
+from threadkeep.upstream.wire import ChatRequest, Counts, Listed, Part, UpstreamError
 from threadkeep.upstream_settings import UpstreamSettings
 
 log = logging.getLogger(__name__)
@@ -77,32 +77,32 @@ class ModelServer:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
         """The parts of its answer, those of one network read at a time. Raises `UpstreamError`."""
-        turn = await self._begin(body_of(request, self.settings))
-        answer = turn.answer
+        exchange = await self._begin(body_of(request, self.settings))
+        answer = exchange.answer
         try:
             while True:
-                if turn.parts:
-                    yield turn.parts
-                if turn.is_over:
+                if exchange.parts:
+                    yield exchange.parts
+                if exchange.is_over:
                     break
-                await turn.read()
-            usage = answer.usage() or Usage(
+                await exchange.read()
+            usage = answer.usage() or Counts(
                 prompt_tokens=await tokens.count_messages(request.messages, request.tools),
                 completion_tokens=await tokens.count("".join(answer.written)),
             )
             yield [usage]
-            await turn.finish()
+            await exchange.finish()
         finally:
-            turn.close()
+            exchange.close()
 
-    async def _begin(self, body: bytes) -> _Turn:
-        """A turn whose first part has come. Until then what passes is tried again."""
+    async def _begin(self, body: bytes) -> _Exchange:
+        """An exchange whose first part has come. Until then what passes is tried again."""
         for attempt in itertools.count():
-            turn = _Turn(Answer(self._new_id, lambda error: fault_in_stream(error, self.settings)))
+            exchange = _Exchange(AnswerReader(self._new_id, lambda error: fault_in_stream(error, self.settings)))
             try:
-                await turn.begin(self._request("POST", "/chat/completions", body), self.settings)
+                await exchange.begin(self._request("POST", "/chat/completions", body), self.settings)
             except PassingError as error:
-                turn.close()
+                exchange.close()
                 pause_s = error.after_s
                 if pause_s is None:
                     pause_s = PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
@@ -111,17 +111,17 @@ class ModelServer:
                 log.warning("upstream %s, try %d: %s", self.settings.name, attempt + 1, error.message)
                 await asyncio.sleep(pause_s)
             except BaseException:
-                turn.close()
+                exchange.close()
                 raise
             else:
-                return turn
+                return exchange
         raise AssertionError
 
 
-class _Turn:
+class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: AnswerReader) -> None:
         self.answer = answer
         self.parts: list[Part] = []
         self.is_over = False
@@ -238,9 +238,9 @@ def body_of(request: ChatRequest, upstream: UpstreamSettings) -> bytes:
 def _told(messages: list[dict[str, Any]], schema: dict[str, Any]) -> list[dict[str, Any]]:
     """The messages, with the schema in the system's words."""
     text = msgspec.json.encode(schema).decode()
-    told = f"Answer with one JSON object that follows this JSON Schema, and with nothing else:\n{text}"
+    instructions = f"Answer with one JSON object that follows this JSON Schema, and with nothing else:\n{text}"
     first = messages[0] if messages else {}
     if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
         # Many models' templates allow one such message.
-        return [{**first, "content": f"{first['content']}\n\n{told}"}, *messages[1:]]
-    return [{"role": "system", "content": told}, *messages]
+        return [{**first, "content": f"{first['content']}\n\n{instructions}"}, *messages[1:]]
+    return [{"role": "system", "content": instructions}, *messages]

@@ -52,12 +52,12 @@ class ToolCallDelta(Struct, frozen=True, gc=False):
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """The answer is whole; comes once, before `Usage`."""
+    """The answer is whole; comes once, before `Counts`."""
 
     reason: FinishReason
 
 
-class Usage(Struct, frozen=True, gc=False):
+class Counts(Struct, frozen=True, gc=False):
     """The last part: the server's counts, or ours where it gave none."""
 
     prompt_tokens: int
@@ -66,7 +66,7 @@ class Usage(Struct, frozen=True, gc=False):
     reasoning_tokens: int = 0
 
 
-Part: TypeAlias = TextDelta | RefusalDelta | ToolCallDelta | Finished | Usage
+Part: TypeAlias = TextDelta | RefusalDelta | ToolCallDelta | Finished | Counts
 
 
 class Listed(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The HTTP client, and the one place that knows which library it is.
+"""The HTTP client, for model servers and webhooks, and the one place that knows which library it is.
 
 Why this one: docs/decisions/0012-aiohttp-for-model-servers.md.
 """
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import ResolveResult
 
-from threadkeep.addresses import Address, literal
+from threadkeep.addresses import Address, is_disguised, literal
 
 # A body that says what went wrong, or which models there are, has an end.
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -140,9 +140,11 @@ class HttpClient:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, proxy: str | None = None
     ) -> Response:
         """Sends a request and waits for the head of the answer. Raises `ConnectionBrokenError` and `TimeoutError`."""
-        address = literal(urlsplit(url).hostname or "") if self._may_connect else None
-        if address and self._may_connect and not self._may_connect(address):
-            raise ConnectionBrokenError("a private address", is_refused=True)
+        if self._may_connect:
+            host = urlsplit(url).hostname or ""
+            address = literal(host)
+            if is_disguised(host) or (address and not self._may_connect(address)):
+                raise ConnectionBrokenError("a private address", is_refused=True)
         try:
             response = await self._session.request(
                 method, url, headers=headers, data=body, proxy=proxy, allow_redirects=False
