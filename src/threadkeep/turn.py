@@ -84,6 +84,7 @@ class Turn:
         self._late_text: list[str] = []
         # What the model server counted.
         self.usage = Usage()
+        self._is_estimate = False
         self._reason = "stop"
 
     async def take(self, parts: list[Part]) -> None:
@@ -100,6 +101,7 @@ class Turn:
                     self._reason = reason
                 case Counts():
                     self.usage = usage_of(part)
+                    self._is_estimate = part.are_estimated
         if self._open and time.monotonic() > self._open.saved_at + MESSAGE_SAVED_EVERY_S:
             await self._save_message(self._open)
 
@@ -229,10 +231,13 @@ class Turn:
         return [lifecycle.message_event(message), lifecycle.step_event(opened.step)]
 
     def _end(self, held: HeldRun) -> End:
-        """What becomes of the run and its message, before this turn is counted. Not every server keeps to the limit."""
+        """What becomes of the run and its message, before this turn is counted. Not every server keeps to the limit.
+
+        An estimate is no reason to call an answer incomplete that may have kept to it.
+        """
         maximum = self._run.max_completion_tokens
         used = held.plan.spent.completion_tokens + self.usage.completion_tokens
-        is_over = maximum is not None and used > maximum
+        is_over = maximum is not None and used > maximum and not self._is_estimate
         reason = "length" if is_over and self._reason in ("stop", "tool_calls") else self._reason
         return _ENDS.get(reason, _ENDS["stop"])
 

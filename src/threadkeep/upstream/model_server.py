@@ -89,6 +89,7 @@ class ModelServer:
             usage = answer.usage() or Counts(
                 prompt_tokens=await tokens.count_messages(request.messages, request.tools),
                 completion_tokens=await tokens.count("".join(answer.written)),
+                are_estimated=True,
             )
             yield [usage]
             await exchange.finish()

@@ -64,6 +64,8 @@ class Counts(Struct, frozen=True, gc=False):
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    # By our own count, for which each model's tokens are the same.
+    are_estimated: bool = False
 
 
 Part: TypeAlias = TextDelta | RefusalDelta | ToolCallDelta | Finished | Counts
