@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 
 import pytest
 
@@ -224,7 +224,7 @@ def test_calls_that_were_cut_short_by_the_limit_say_so(model):
 
 def test_counts_that_never_come_are_made_up_for(model):
     model.reply(text("Hello ", "world", usage=False))
-    assert ask(model)[-1] == Counts(9, 2)
+    assert ask(model)[-1] == Counts(9, 2, are_estimated=True)
 
 
 def test_the_end_of_the_stream_needs_no_done(model):
@@ -722,9 +722,11 @@ def tunnel(port):
     asked = []
 
     def relay(source, target):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+        # Either end may be gone first.
+        with suppress(ConnectionError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
     def serve():
         client, _ = listener.accept()

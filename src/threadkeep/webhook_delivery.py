@@ -15,13 +15,12 @@ import base64
 import hashlib
 import hmac
 import logging
-import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from threadkeep import webhooks
+from threadkeep import chance, webhooks
 from threadkeep.addresses import is_public
 from threadkeep.context import Context
 from threadkeep.errors import APIError
@@ -108,7 +107,7 @@ class Deliverer:
             lambda tx: tx.all(sql.list_due_webhooks, now_ms=now_ms, limit=WEBHOOKS_LOOKED_AT)
         )
         # Those that never answer must not always come first.
-        random.shuffle(due)
+        chance.shuffle(due)
         for (webhook_id,) in due:
             if len(self._sending) >= AT_ONCE:
                 return
@@ -179,7 +178,7 @@ class Deliverer:
     async def _note(self, delivery: Delivery, attempt: Attempt) -> None:
         ctx, now_ms = self._ctx, self._ctx.now_ms()
         pause_s = min(PAUSE_MAX_S, ctx.settings.webhook_retry_s * SLOWER ** (delivery.attempts - 1))
-        next_at = now_ms + int(pause_s * random.uniform(1, 1.1) * 1000)  # noqa: S311 - no secret
+        next_at = now_ms + int(pause_s * chance.uniform(1, 1.1) * 1000)
         status = "pending"
         if attempt.is_taken:
             status = "delivered"

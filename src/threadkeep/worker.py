@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import TypeAlias
 
-from threadkeep import events, lifecycle, run_rows
+from threadkeep import chance, events, lifecycle, run_rows
 from threadkeep.context import Context
 from threadkeep.errors import APIError
 from threadkeep.events import Entry
@@ -234,7 +233,7 @@ class Worker:
         due = await self._ctx.store.read(lambda tx: tx.all(sql.list_due_runs, now_ms=now_ms, limit=LOOKED_AT_ONCE))
         if self._is_shared:
             # So that workers who look at the same moment do not all reach for the same run first.
-            random.shuffle(due)
+            chance.shuffle(due)
         done = 0
         for thread_id, run_id, project_id in due:
             if (thread_id, run_id) in self._running:

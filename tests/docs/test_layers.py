@@ -25,6 +25,7 @@ LAYER_OF = {
     "upstream_settings": GROUND,
     "logs": GROUND,
     "metrics": GROUND,
+    "chance": GROUND,
     "tasks": GROUND,
     "store": STORE,
     "http": HTTP,

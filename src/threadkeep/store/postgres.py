@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
@@ -22,7 +21,7 @@ from typing import Any, TypeVar
 import asyncpg
 import greenlet
 
-from threadkeep import database_urls
+from threadkeep import chance, database_urls
 from threadkeep.errors import CommandError, OutcomeUnknownError, OverloadedError, StorageUnavailableError
 from threadkeep.store import migrate
 from threadkeep.store.interface import Change, Load, Row, Transaction
@@ -269,7 +268,7 @@ class PostgresStore:
                 self._outage.ends()
                 return result
             # Jitter, so that those who met do not meet again.
-            await asyncio.sleep(BACK_OFF_S * 2**attempt * random.random())  # noqa: S311 - not a secret
+            await asyncio.sleep(BACK_OFF_S * 2**attempt * chance.uniform(0, 1))
         raise AssertionError
 
     async def _fetch_one(self, query: Query, parameters: Mapping[str, Any]) -> Row | None:

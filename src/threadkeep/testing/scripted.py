@@ -61,6 +61,7 @@ class ScriptedModel:
         self._news = threading.Condition()
         # How many chunks may leave before the streams stand still.
         self._permits = math.inf
+        self._permitting = threading.Lock()
         self._released: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
         self.url = ""
@@ -103,21 +104,20 @@ class ScriptedModel:
 
     def hold(self, after: int = 0) -> None:
         """Lets `after` more chunks leave, of all streams together, then none until `release`."""
-        self._permits = after
+        with self._permitting:
+            self._permits = after
 
     def release(self, chunks: float = math.inf) -> None:
         """Lets so many chunks more leave, or all."""
-        self._loop.call_soon_threadsafe(self._add_permits, chunks)
+        with self._permitting:
+            self._permits += chunks
+        self._loop.call_soon_threadsafe(self._released.set)
 
     def wait_for_requests(self, count: int) -> list[Received]:
         """The requests so far, when there are at least `count`."""
         with self._news:
             assert self._news.wait_for(lambda: len(self.requests) >= count, WAIT_S), f"{len(self.requests)} requests"
             return list(self.requests)
-
-    def _add_permits(self, chunks: float) -> None:
-        self._permits += chunks
-        self._released.set()
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Serves on the running event loop until `stop`."""
@@ -136,10 +136,16 @@ class ScriptedModel:
 
     async def permit(self) -> None:
         """Waits until one chunk may leave."""
-        while self._permits < 1:
+        while not self._permit():
             self._released.clear()
             await self._released.wait()
-        self._permits -= 1
+
+    def _permit(self) -> bool:
+        with self._permitting:
+            if self._permits < 1:
+                return False
+            self._permits -= 1
+            return True
 
     def answer_to(self, received: Received) -> Reply:
         """Notes a request and decides what it is answered."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from threadkeep import tokens
+from threadkeep import chance, tokens
 from threadkeep.outbound import ConnectionBrokenError, HttpClient, Response, proxy_for
 from threadkeep.upstream.chunks import AnswerReader, broken
 from threadkeep.upstream.faults import PassingError, fault_in_stream, fault_of_status
@@ -106,7 +105,7 @@ class ModelServer:
                 exchange.close()
                 pause_s = error.after_s
                 if pause_s is None:
-                    pause_s = PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
+                    pause_s = PAUSE_S * 2**attempt * chance.uniform(0.5, 1)
                 if attempt == self._retries or pause_s > RETRY_AFTER_MAX_S:
                     raise
                 log.warning("upstream %s, try %d: %s", self.settings.name, attempt + 1, error.message)
