@@ -286,6 +286,8 @@ def test_the_keyboard_alone_gets_to_a_delivery_and_back(page, receiver, add, run
     press_until(page, page.get_by_role("link", name="Webhooks"))
     expect(page.get_by_role("link", name="API reference")).to_be_hidden()
     press_until(page, page.locator(".plate"))
+    # What is under the focus must not change any more.
+    expect(deliveries(page)).to_contain_text(["delivered run completed"])
     press_until(page, page.get_by_role("button", name="Send again"))
     receiver.wait_for(2)
     press_until(page, page.get_by_role("link", name="See the run"), "Shift+Tab")
