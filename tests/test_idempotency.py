@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,13 +11,13 @@ from contextlib import ExitStack
 import httpx2
 import openai
 import pytest
+from tests.crowd import AT_ONCE
 
 from threadkeep import copies, idempotency, testing, threads
 from threadkeep.idempotency import SWEPT_EVERY_S, AnsweredBeforeError, KeyedRequest
 from threadkeep.testing import call, text, tool_calls
 from threadkeep.threads import ThreadCreateParams
 
-AT_ONCE = 64
 MESSAGE = {"role": "user", "content": "Hello you there"}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
@@ -228,19 +227,6 @@ def test_large_bodies_are_told_apart(client):
     first = send(client, "threads", bodies[0], "k")
     assert send(client, "threads", bodies[0], "k").content == first.content
     assert send(client, "threads", bodies[1], "k").status_code == 409
-
-
-@pytest.fixture
-def at_once():
-    """Runs `work(n)` for n from 0 to 63, each in an OS thread of its own, all starting together."""
-    start = threading.Barrier(AT_ONCE)
-
-    def run(work, n):
-        start.wait()
-        return work(n)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield lambda work: list(pool.map(run, [work] * AT_ONCE, range(AT_ONCE)))
 
 
 def test_64_equal_requests_at_once_create_one_object_and_get_one_answer(client, thread, assistant, at_once):

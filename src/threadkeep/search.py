@@ -198,14 +198,14 @@ class Indexer:
 
     async def run(self) -> None:
         """Goes on until it is cancelled."""
-        await tasks.for_ever("bring the search index up to date", LOOK_EVERY_S, self._catch_up)
+        await tasks.for_ever("bring the search index up to date", LOOK_EVERY_S, self._catch_up_with_rests)
 
     async def catch_up(self) -> None:
         """Does all that there is to do, without rest."""
         while await self._step():
             pass
 
-    async def _catch_up(self) -> None:
+    async def _catch_up_with_rests(self) -> None:
         share = SHARE_MIN
         while True:
             began = time.monotonic()

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
-import pytest
+from tests.crowd import AT_ONCE
 
-AT_ONCE = 64
 PAIRS_MAX = 16
-
-
-@pytest.fixture
-def at_once():
-    """Runs `work(n)` for n from 0 to 63, each in an OS thread of its own, all starting together."""
-    start = threading.Barrier(AT_ONCE)
-
-    def run(work, n):
-        start.wait()
-        return work(n)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield lambda work: list(pool.map(run, [work] * AT_ONCE, range(AT_ONCE)))
 
 
 def merge_at_once(api, at_once, paths):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import psutil
 import pytest
+from tests.crowd import AT_ONCE
 
 from threadkeep import testing
 from threadkeep.events import OVER
 from threadkeep.settings import Settings
 
-AT_ONCE = 64
 RUNS = 200
 ROUNDS = 3
 RUNS_A_ROUND = 80
@@ -35,19 +34,6 @@ def model():
 @pytest.fixture
 def server(servers, database, model):
     return servers(database, upstream_url=model.base_url)
-
-
-@pytest.fixture
-def at_once():
-    """Runs `work(n)` for n from 0 to 63, each in an OS thread of its own, all starting together."""
-    start = threading.Barrier(AT_ONCE)
-
-    def run(work, n):
-        start.wait()
-        return work(n)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield lambda work: list(pool.map(run, [work] * AT_ONCE, range(AT_ONCE)))
 
 
 def new_assistant(api, model="text:3"):
