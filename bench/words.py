@@ -28,8 +28,9 @@ opens. It does less: no keys by hash, no limits of size, no error texts.
 **CPU** is user and system time of the server's process during a burst of load, divided by the requests that were
 answered. PostgreSQL's own processes do not count. Requests under way when a burst ends, at most one for each
 connection, count as CPU but not as answered: the slowest contestants look a few percent dearer than they are. What a
-server does after a burst does not count: copying SQLite's log into its file, and removing what was deleted. The latter
-is shown beside the operations.
+server does after a burst does not count: copying SQLite's log into its file, indexing for search, and removing what was
+deleted. The last is shown beside the operations. With one connection the server has time to index during the burst, so
+there it counts.
 
 - The load comes from `wrk` on the same machine. In each round every contestant gets one burst, one contestant after the
   other, and rests until it is idle. Each request of a burst names another thread, as far as there are others, in random
