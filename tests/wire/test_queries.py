@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from threadkeep import search, testing, webhook_delivery
+from threadkeep import search_index, testing, webhook_delivery
 
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
 ASSISTANT = {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]}
@@ -50,7 +50,7 @@ REQUESTS = [
 @pytest.fixture
 def statements(servers, model, monkeypatch):
     """Notes the statements of a server that nobody else uses: `statements(request)`."""
-    monkeypatch.setattr(search, "LOOK_EVERY_S", 3600)
+    monkeypatch.setattr(search_index, "LOOK_EVERY_S", 3600)
     monkeypatch.setattr(webhook_delivery, "LOOK_EVERY_S", 3600)
     # A setting of its own gives it a server of its own.
     server = servers("sqlite", keep_alive_s=71.0, upstream_url=model.base_url)
