@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,7 +13,7 @@ import openai
 import pytest
 from tests.receiver import TELLS, WAIT_S, create, deliveries, finish_run, receiving
 
-from threadkeep import webhooks
+from threadkeep import testing, webhooks
 from threadkeep.store.queries import Query
 from threadkeep.webhook_delivery import Deliverer
 from threadkeep.webhook_events import ALL_EVENTS
@@ -371,6 +373,18 @@ def test_the_duration_of_an_attempt_is_that_of_the_receiver(servers, new_client,
     attempt = delivery["last_attempts"][-1]
     assert attempt["error"] == "no answer in time"
     assert attempt["duration_ms"] >= 200
+
+
+def test_the_command_says_which_webhooks_are_off(tmp_path):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    with testing.serve(database=url) as server:
+        with openai.OpenAI(base_url=server.base_url, api_key=server.new_key("mine")) as client:
+            create(client, "https://app.example.com/off", enabled=False)
+            create(client, "https://app.example.com/on")
+        command = [sys.executable, "-m", "threadkeep", "webhooks", "list", "--project", "mine", "--database", url]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    off, on = sorted(line.partition("https://app.example.com/")[2] for line in listed.splitlines())
+    assert (off, on) == ("off  (off)", "on")
 
 
 def test_another_projects_webhook_is_not_there(client, new_client, telling):
