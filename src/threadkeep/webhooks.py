@@ -373,7 +373,7 @@ def _keep_secrets(tx: Transaction, project_id: str, webhook: Webhook, before: Se
     }
     tx.run(sql.update_secrets, webhook_id=webhook.id, project_id=project_id, **row)
     for secret in set(before.all()).difference(after.all()):
-        # Where it stands in the answers that told it.
+        # As it stands in the answers that told it, where it is the last field.
         idempotency.erase_text(tx, project_id, webhook.id, f',"secret":{_encode(secret).decode()}')
 
 

@@ -26,7 +26,7 @@ set secret = :secret, old_secrets = :old_secrets, old_secret_until = :old_secret
 where webhook_id = :webhook_id and project_id = :project_id
 
 -- name: hold_old_secrets [sqlite]
--- Differs on SQLite: as above.
+-- Differs on SQLite: there is one writer, so reading the rows is enough to hold them.
 select project_id, body, secret, old_secrets from webhooks
 where old_secret_until <= :now_ms order by old_secret_until, webhook_id limit :limit
 
