@@ -109,3 +109,25 @@ alter table projects add column retention_anchor text
 
 -- name: add_retention_s
 alter table projects add column retention_s bigint
+
+-- 1, or 0 for a webhook that is switched off.
+-- name: add_webhooks_enabled
+alter table webhooks add column enabled bigint not null default 1
+
+-- name: create_webhooks_off
+create index webhooks_off on webhooks (webhook_id) where enabled = 0
+
+-- Secrets that were replaced and sign for a while yet: a JSON array. `old_secret_until` is when the first of them is to
+-- be erased; milliseconds.
+-- name: add_webhooks_old_secrets
+alter table webhooks add column old_secrets text not null default '[]'
+
+-- name: add_webhooks_old_secret_until
+alter table webhooks add column old_secret_until bigint
+
+-- name: create_webhooks_by_old_secret
+create index webhooks_by_old_secret on webhooks (old_secret_until, webhook_id) where old_secret_until is not null
+
+-- What came of the last attempts, the newest first: a JSON array.
+-- name: add_webhook_deliveries_last_attempts
+alter table webhook_deliveries add column last_attempts text not null default '[]'
