@@ -15,6 +15,7 @@ from threadkeep import exports, foreign
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
 from threadkeep.imports import entries, lines, reading, storing
+from threadkeep.imports.dry_run import WouldBeStored
 from threadkeep.imports.entries import Entry
 from threadkeep.imports.reading import Problem
 from threadkeep.imports.values import RefusedError
@@ -63,8 +64,7 @@ class Importer:
         self._writing: asyncio.Task[None] | None = None
         self._bytes_writing = 0
         self._threads_there: dict[str, None] = {}
-        # What a dry run would have stored, by hash: what belongs to it is not missing.
-        self._would: set[int] = set()
+        self._would = WouldBeStored() if dry_run else None
 
     async def take(self, source: AsyncIterator[bytes], name: str = "") -> None:
         """Takes in a file; `name` stands in the report if there are several."""
@@ -160,10 +160,9 @@ class Importer:
             self._bytes_writing = 0
 
     async def _store(self, batch: list[Entry]) -> None:
-        would = self._would if self.report.dry_run else None
         place = storing.Place(self._ctx.project_id, self._ctx.settings.thread_messages_max)
         # A dry run writes nothing, but holds what it looks at as an import does.
-        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, would))
+        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, self._would))
         for entry in batch:
             if not entry.outcome:
                 self._count(self.report.created, entry.kind)
@@ -172,8 +171,8 @@ class Importer:
             elif not entry.is_implied:
                 # Of a thread that nobody named, what belongs to it tells.
                 self._refuse(Problem(entry.where, entry.kind, entry.own_id, entry.outcome))
-            if would is not None and not entry.outcome:
-                would.add(hash(entry.places))
+            if self._would is not None and not entry.outcome:
+                self._would.add(entry.places)
 
     @staticmethod
     def _count(counts: dict[str, int], kind: str) -> None:

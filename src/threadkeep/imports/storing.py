@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from threadkeep import assistants, message_versions, messages, threads
+from threadkeep.imports.dry_run import WouldBeStored
 from threadkeep.imports.entries import KNOWN, Entry, Places
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Transaction
@@ -25,10 +26,10 @@ class Place(NamedTuple):
     thread_messages_max: int
 
 
-def store(tx: Transaction, place: Place, batch: list[Entry], would: set[int] | None) -> None:
+def store(tx: Transaction, place: Place, batch: list[Entry], would: WouldBeStored | None) -> None:
     """Stores what is new in a batch, and notes in each entry what became of it.
 
-    With `would`, the hashes of what a dry run would have stored before, nothing is written.
+    With `would`, what a dry run would have stored before, nothing is written.
     """
     by_kind = defaultdict(list)
     for entry in batch:
@@ -64,12 +65,12 @@ class _Thread:
 class _Unit:
     """What is known in one unit of work, and the rows that are to be written."""
 
-    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], would: set[int] | None) -> None:
+    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], would: WouldBeStored | None) -> None:
         self.tx = tx
         self.project_id = place.project_id
         self.messages_max = place.thread_messages_max
         self.is_dry = would is not None
-        self._would = would or ()
+        self._would = would
         self._stored: set[Places] = set()
         self._rows: defaultdict[Query, list[dict[str, Any]]] = defaultdict(list)
         self.threads: dict[str, _Thread] = {}
@@ -98,7 +99,7 @@ class _Unit:
 
     def is_there(self, known: set[Places], places: Places) -> bool:
         """Whether it is among what is known, or was stored by this unit, or before in a dry run."""
-        return places in known or places in self._stored or (self.is_dry and hash(places) in self._would)
+        return places in known or places in self._stored or (self._would is not None and places in self._would)
 
     def add_thread(self, thread_id: str) -> _Thread:
         """A thread that this import makes, or would make."""
