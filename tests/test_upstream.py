@@ -26,6 +26,7 @@ from threadkeep.upstream import (
     UnknownModelError,
     UpstreamError,
     Upstreams,
+    catalogue,
 )
 from threadkeep.upstream.faults import fault_of_status
 from threadkeep.upstream_settings import UpstreamSettings
@@ -880,6 +881,40 @@ def test_a_context_window_is_that_of_the_first_pattern():
     assert route(settings, "llama3.1")[2] == 8192
     assert route(settings, "other")[2] == 4096
     assert route(settings_of({"url": URL, "context_tokens": 1000}), "x")[2] == 1000
+
+
+@pytest.mark.parametrize("name", ["max_model_len", "context_length", "context_window", "max_context_length"])
+def test_a_context_window_is_that_of_the_servers_list_where_the_settings_say_nothing(name):
+    with testing.model(["llama3.1:latest", "qwen3"]) as model:
+        model.listed_with = {name: 8192}
+        assert route(settings_of({"url": model.base_url}), "llama3.1")[2] == 8192
+        assert route(settings_of({"url": model.base_url}), "unlisted")[2] == 32_768
+        in_part = {"url": model.base_url, "context_tokens": {"llama*": 4096}, "aliases": {"gpt-4o": "qwen3"}}
+        assert route(settings_of(in_part), "llama3.1")[2] == 4096
+        assert route(settings_of(in_part), "gpt-4o")[2] == 8192
+
+
+@pytest.mark.parametrize("told", [None, "8192", 0, -1, True, 8192.0, {}])
+def test_a_list_that_tells_no_context_window_is_read_all_the_same(told):
+    with testing.model(["a"]) as model:
+        model.listed_with = {"context_length": told}
+        assert route(settings_of({"url": model.base_url}), "a")[2] == 32_768
+
+
+def test_no_run_waits_for_a_newer_list(monkeypatch):
+    monkeypatch.setattr(catalogue, "LIST_S", -1.0)
+    with testing.model(["a"]) as model:
+        model.listed_with = {"context_length": 8192}
+
+        async def work(upstreams):
+            sizes = [(await upstreams.find("a")).context_tokens]
+            model.listed_with = {"context_length": 4096}
+            # What is known already is said before anything else can happen; then the newer list comes.
+            sizes.append((await upstreams.find("a")).context_tokens)
+            await upstreams.models()
+            return [*sizes, (await upstreams.find("a")).context_tokens]
+
+        assert with_upstreams(settings_of({"url": model.base_url}), work) == [8192, 8192, 4096]
 
 
 def test_an_alias_is_asked_for_under_its_real_name(model):

@@ -125,7 +125,7 @@ class Execution:
 def _too_long(context_tokens: int) -> LastError:
     return LastError(
         "invalid_prompt",
-        f"The prompt is too long for the model: its context window is set to {context_tokens} tokens, and what cannot "
-        "be left out does not fit. If the model has more, raise `upstream_context_tokens`, or `context_tokens` of its "
-        "upstream.",
+        f"The prompt is too long for the model: its context window is taken as {context_tokens} tokens, and what "
+        "cannot be left out does not fit. If the model has more, raise `upstream_context_tokens`, or "
+        "`context_tokens` of its upstream.",
     )

@@ -192,8 +192,10 @@ class Settings:
     )
     upstream_model: str = _setting("", "The model that answers for all names that the model server does not list.")
     upstream_context_tokens: int = _setting(
-        upstream_settings.CONTEXT_TOKENS,
-        "Tokens of its models' context windows; older messages that do not fit are left out of prompts.",
+        0,
+        "Tokens of its models' context windows; older messages that do not fit are left out of prompts. 0: what its "
+        f"list of models says, or else {upstream_settings.CONTEXT_TOKENS}.",
+        minimum=0,
     )
     upstream_connect_timeout_s: float = _setting(10.0, "Seconds a model server has to accept a connection.")
     upstream_idle_timeout_s: float = _setting(300.0, "Seconds a model server may be silent.")
@@ -224,7 +226,7 @@ class Settings:
             url=self.upstream_url,
             key=self.upstream_key,
             default_model=self.upstream_model,
-            context_tokens=self.upstream_context_tokens,
+            context_tokens=self.upstream_context_tokens or None,
         )
         return (*self.upstreams, simple)
 

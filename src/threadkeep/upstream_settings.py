@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 
 from threadkeep.errors import CommandError
 
-# Of a model nobody described. Small enough for most that are served at home; a wrong guess costs old messages or a
-# refusal of the model server, never a broken run.
+# Of a model that neither the settings nor its server describe. Small enough for most that are served at home; a wrong
+# guess costs old messages or a refusal of the model server, never a broken run.
 CONTEXT_TOKENS = 32_768
 
 Feature: TypeAlias = Literal["tools", "parallel_tool_calls", "json_schema", "usage", "max_completion_tokens"]
@@ -34,7 +34,7 @@ HELP = {
     "aliases": 'Names that clients use, and those that the server knows: `{ "gpt-4o" = "llama3.1" }`.',
     "default_model": "The model that answers for names which no server has.",
     "context_tokens": "Size of the context window: a number, or one for each pattern of names. "
-    f"Default {CONTEXT_TOKENS}.",
+    f"Without it, what the server's list of models says, or else {CONTEXT_TOKENS}.",
     "lacks": "What the server cannot do, any of: `tools` (they are not sent), `parallel_tool_calls` (not sent), "
     "`json_schema` (the schema is told in words), `usage` (tokens are counted here), `max_completion_tokens` (sent as "
     "`max_tokens`).",
@@ -55,7 +55,7 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     aliases: dict[str, str] = {}
     default_model: str = ""
     # One figure, or one for each pattern of names.
-    context_tokens: Count | dict[str, Count] = CONTEXT_TOKENS
+    context_tokens: Count | dict[str, Count] | None = None
     lacks: frozenset[Feature] = frozenset()
 
     def __repr__(self) -> str:

@@ -113,7 +113,7 @@ def test_what_does_not_fit_at_all_fails_the_run(new_chat, new_client, small_serv
     chat = new_chat(new_client(small_server), said="word " * 1000)
     run = chat.run()
     assert (run.status, run.last_error.code) == ("failed", "invalid_prompt")
-    assert "its context window is set to 400 tokens" in run.last_error.message
+    assert "its context window is taken as 400 tokens" in run.last_error.message
     assert "raise `upstream_context_tokens`" in run.last_error.message
     assert model.requests == []
 

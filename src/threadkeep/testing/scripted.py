@@ -54,6 +54,8 @@ class ScriptedModel:
 
     def __init__(self, models: Sequence[str] = ("scripted",), key: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.models = tuple(models)
+        # What its list says of each, besides the usual.
+        self.listed_with: dict[str, Any] = {}
         self.key = key
         self._tls = tls
         self.requests: list[Received] = []
@@ -215,7 +217,7 @@ class _Connection(asyncio.Protocol):
             reply = replies.error(401, f"Incorrect API key provided: {self._headers.get('authorization')}.")
         elif path.endswith("/models"):
             listed = [
-                {"id": name, "object": "model", "created": CREATED, "owned_by": "scripted"}
+                {"id": name, "object": "model", "created": CREATED, "owned_by": "scripted"} | self._model.listed_with
                 for name in self._model.models
             ]
             self._send_whole(200, JSON, json.dumps({"object": "list", "data": listed}).encode())

@@ -121,13 +121,13 @@ class Upstreams:
             raise _not_configured(model)
         for catalogue in self._catalogues:
             if real := catalogue.settings.aliases.get(model):
-                return _route(catalogue, real)
+                return await _route(catalogue, real)
         for catalogue in self._catalogues:
             if await catalogue.has(model):
-                return _route(catalogue, model)
+                return await _route(catalogue, model)
         for catalogue in self._catalogues:
             if default := catalogue.settings.default_model:
-                return _route(catalogue, default)
+                return await _route(catalogue, default)
         raise _not_found(model)
 
     async def models(self) -> list[Listed]:
@@ -153,8 +153,8 @@ class Upstreams:
         return found
 
 
-def _route(catalogue: Catalogue, model: str) -> ModelRoute:
-    return ModelRoute(catalogue.server, model, catalogue.context_tokens(model))
+async def _route(catalogue: Catalogue, model: str) -> ModelRoute:
+    return ModelRoute(catalogue.server, model, await catalogue.context_tokens(model))
 
 
 def _not_configured(model: str) -> UnknownModelError:

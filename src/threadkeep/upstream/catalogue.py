@@ -6,6 +6,7 @@ import asyncio
 import fnmatch
 import logging
 import time
+from collections.abc import Iterable
 
 from threadkeep.upstream.model_server import ModelServer
 from threadkeep.upstream.wire import Listed, UpstreamError
@@ -36,9 +37,7 @@ class Catalogue:
             return self._matches(model)
         if not self.settings.default_model:
             return True
-        # Ollama lists `llama3.1:latest` and answers to `llama3.1`.
-        names = {listed.id for listed in await self.listed()}
-        return model in names or f"{model}:latest" in names
+        return _named(model, await self.listed()) is not None
 
     async def models(self) -> list[Listed]:
         """What clients may name: aliases, names that the settings give in full, and what the server lists."""
@@ -58,21 +57,35 @@ class Catalogue:
         listed = by_name.get(self.settings.aliases.get(name, name))
         return Listed(name, listed.created if listed else 0, (listed and listed.owned_by) or self.settings.name)
 
-    def context_tokens(self, model: str) -> int:
-        """The size of the model's context window."""
+    async def context_tokens(self, model: str) -> int:
+        """The size of the model's context window: by the settings, or else the server's list, or else a guess."""
         sizes = self.settings.context_tokens
         if isinstance(sizes, int):
             return sizes
-        return next((size for pattern, size in sizes.items() if fnmatch.fnmatchcase(model, pattern)), CONTEXT_TOKENS)
+        for pattern, size in (sizes or {}).items():
+            if fnmatch.fnmatchcase(model, pattern):
+                return size
+        listed = _named(model, await self._listed_before())
+        return (listed and listed.context_tokens) or CONTEXT_TOKENS
+
+    async def _listed_before(self) -> tuple[Listed, ...]:
+        """The list as it was last. Only the first time is it waited for: no run is late for a newer one."""
+        if not self._until:
+            return await self.listed()
+        self._ask_if_due()
+        return self._listed
 
     async def listed(self) -> tuple[Listed, ...]:
         """The server's own list; what was known last when it does not answer."""
-        if time.monotonic() >= self._until:
-            if self._asking is None:
-                self._asking = asyncio.create_task(self._ask())
+        self._ask_if_due()
+        if self._asking is not None:
             # Whoever waits may be cancelled; the others still want to know.
             await asyncio.shield(self._asking)
         return self._listed
+
+    def _ask_if_due(self) -> None:
+        if time.monotonic() >= self._until and self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
         try:
@@ -89,6 +102,12 @@ class Catalogue:
         if self._asking:
             self._asking.cancel()
             await asyncio.wait([self._asking])
+
+
+def _named(model: str, listed: Iterable[Listed]) -> Listed | None:
+    by_name = {each.id: each for each in listed}
+    # Ollama lists `llama3.1:latest` and answers to `llama3.1`.
+    return by_name.get(model) or by_name.get(f"{model}:latest")
 
 
 def _is_wild(pattern: str) -> bool:

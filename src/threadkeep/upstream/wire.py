@@ -77,6 +77,17 @@ class Listed(Struct, frozen=True):
     id: str
     created: int = 0
     owned_by: str = ""
+    # The size of its context window has many names: vLLM and SGLang, OpenRouter and Together, Groq, Mistral.
+    max_model_len: Any = None
+    context_length: Any = None
+    context_window: Any = None
+    max_context_length: Any = None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The size of its context window, where the server tells it."""
+        told = (self.max_model_len, self.context_length, self.context_window, self.max_context_length)
+        return next((size for size in told if type(size) is int and size > 0), None)
 
 
 class UpstreamError(ThreadkeepError):
