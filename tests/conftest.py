@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import httpx2
@@ -20,6 +21,8 @@ import pytest
 from tests.crowd import crowd
 
 from threadkeep import testing
+from threadkeep.app import Threadkeep
+from threadkeep.settings import Settings
 
 # Every test that uses `server`, or a store, runs on both.
 DATABASES = ("sqlite", "postgres")
@@ -83,6 +86,36 @@ def servers(postgres, postgres_settings):
             return running[key]
 
         yield find
+
+
+class Clock:
+    """The time of a server: it stands still until a test moves it."""
+
+    def __init__(self):
+        self.now = int(time.time())
+
+    def __call__(self):
+        return float(self.now)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def serve_by_clock(clock, database, postgres, postgres_settings, tmp_path):
+    """Starts a server that goes by `clock`, on a database of the test: `with serve_by_clock(...) as server`."""
+    own = {"database": f"sqlite:///{tmp_path / 'threadkeep.db'}"}
+    if database == "postgres":
+        own = {"database": postgres(), **postgres_settings}
+
+    def serve(**settings):
+        return contextmanager(testing._serve)(
+            Threadkeep(Settings(port=0, request_log=False, **own, **settings), clock=clock)
+        )
+
+    return serve
 
 
 @pytest.fixture(scope="session")

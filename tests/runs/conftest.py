@@ -96,9 +96,10 @@ def strict_server(servers, database, model):
 
 
 @pytest.fixture
-def hasty_server(servers, database, model):
-    """Its runs expire within a second."""
-    return servers(database, upstream_url=model.base_url, run_lifetime_s=1)
+def hasty_server(serve_by_clock, model):
+    """Its runs have two seconds for each turn; between their turns it is the clock that ends them."""
+    with serve_by_clock(upstream_url=model.base_url, run_lifetime_s=2) as server:
+        yield server
 
 
 @pytest.fixture
