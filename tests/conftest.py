@@ -89,12 +89,14 @@ def servers(postgres, postgres_settings):
 
 
 class Clock:
-    """The time of a server: it stands still until a test moves it."""
+    """The time of a server: it stands still until a test moves it, or goes on by `step_s` with each look at it."""
 
     def __init__(self):
         self.now = int(time.time())
+        self.step_s = 0
 
     def __call__(self):
+        self.now += self.step_s
         return float(self.now)
 
 
@@ -105,7 +107,7 @@ def clock():
 
 @pytest.fixture
 def serve_by_clock(clock, database, postgres, postgres_settings, tmp_path):
-    """Starts a server that goes by `clock`, on a database of the test: `with serve_by_clock(...) as server`."""
+    """Starts a server that goes by `clock`, on a database of the test, for a `with` block."""
     own = {"database": f"sqlite:///{tmp_path / 'threadkeep.db'}"}
     if database == "postgres":
         own = {"database": postgres(), **postgres_settings}

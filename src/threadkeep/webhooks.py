@@ -232,14 +232,17 @@ async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> Webho
     return await ctx.store.write(unit)
 
 
-def change(ctx: Context, project_id: str, run: Run, seq: int) -> Change:
-    """What notes that the project's webhooks are to be told of the run's status; `seq` is the number of its event."""
+def change(project_id: str, run: Run, seq: int, now_ms: int) -> Change:
+    """What notes that the project's webhooks are to be told of the status that the run has entered at `now_ms`.
+
+    `seq` is the number of the run's event that tells of it.
+    """
     event_type = f"thread.run.{run.status}"
     event = WebhookEvent(
         # The same however often the unit is run.
         id=f"evt_{run.id.removeprefix('run_')}_{seq}",
         type=event_type,
-        created_at=ctx.now(),
+        created_at=now_ms // 1000,
         data=EventRun(
             id=run.id,
             thread_id=run.thread_id,
@@ -251,7 +254,7 @@ def change(ctx: Context, project_id: str, run: Run, seq: int) -> Change:
     return sql.insert_deliveries, {
         "project_id": project_id,
         "event_id": event.id,
-        "now_ms": ctx.now_ms(),
+        "now_ms": now_ms,
         "type": event_type,
         "payload": _encode(event).decode(),
         "wanted": f'%"{event_type}"%',

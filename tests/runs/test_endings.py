@@ -231,6 +231,39 @@ def test_a_run_is_cancelled_in_the_middle_of_its_answer(chat, model):
     assert [said["content"] for said in model.requests[-1].body["messages"]][1] == "Once upon "
 
 
+def test_what_ends_with_a_run_ends_at_the_same_moment(serve_by_clock, clock, new_client, new_chat, model):
+    model.hold(after=2)
+    model.reply(testing.text("Once ", "upon"))
+    with serve_by_clock(upstream_url=model.base_url, webhook_private_addresses=True) as server:
+        chat = new_chat(new_client(server))
+        hook = chat.client.post("/webhooks", body={"url": "http://127.0.0.1:9/hook"}, cast_to=object)
+        run = chat.start()
+        chat.wait_for_event(run, "thread.message.delta")
+        clock.step_s = 1
+        chat.cancel(run)
+        clock.step_s = 0
+        moment = chat.runs.retrieve(run.id, thread_id=chat.thread.id).cancelled_at
+        (step,), (_, message) = chat.steps(run), chat.messages()
+        (told,) = chat.client.get(f"/webhooks/{hook['id']}/deliveries", cast_to=object)["data"]
+    assert (step.cancelled_at, message.incomplete_at, told["created_at"]) == (moment,) * 3
+
+
+def test_the_time_of_a_run_that_waited_begins_when_it_starts(serve_by_clock, clock, new_client, new_chat, model):
+    model.hold(after=2)
+    model.reply(testing.text("Once ", "upon"))
+    with serve_by_clock(upstream_url=model.base_url) as server:
+        chat = new_chat(new_client(server))
+        active = chat.start()
+        chat.wait_for_event(active, "thread.message.delta")
+        waiting = chat.start(extra_body={"if_active": "enqueue"})
+        clock.step_s = 1
+        chat.cancel(active)
+        chat.wait_for_event(waiting, "thread.run.in_progress")
+        clock.step_s = 0
+        run = chat.runs.retrieve(waiting.id, thread_id=chat.thread.id)
+    assert run.expires_at == run.started_at + 600
+
+
 def test_a_run_is_cancelled_before_the_model_says_a_word(chat, model):
     model.reply(testing.silence())
     run = chat.start()
