@@ -19,14 +19,16 @@ def cannot(verb, status):
 
 
 @pytest.fixture
-def impatient_server(servers, database, model):
-    """Asks the model only once, and waits half a second for it."""
-    return servers(database, upstream_url=model.base_url, upstream_retries=0, upstream_idle_timeout_s=0.5)
+def chat_with(servers, database, new_chat, new_client, model):
+    """On a server that asks the model only once; where the reply ends in silence, it waits for a second."""
 
+    def make(reply):
+        patience = {"upstream_idle_timeout_s": 1.0} if reply.ends == "silence" else {}
+        server = servers(database, upstream_url=model.base_url, upstream_retries=0, **patience)
+        model.reply(reply)
+        return new_chat(new_client(server))
 
-@pytest.fixture
-def impatient_chat(new_chat, new_client, impatient_server):
-    return new_chat(new_client(impatient_server))
+    return make
 
 
 @pytest.mark.parametrize(
@@ -98,30 +100,30 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_before_the_first_word_fails_the_run(impatient_chat, model, fault):
+def test_a_fault_before_the_first_word_fails_the_run(chat_with, fault):
     reply, code, message = FAULTS[fault]
-    model.reply(reply)
-    run = impatient_chat.run()
+    chat = chat_with(reply)
+    run = chat.run()
     assert (run.status, run.last_error.code, run.last_error.message) == ("failed", code, message)
     assert run.failed_at >= run.started_at
     assert (run.completed_at, run.expires_at, run.incomplete_details) == (None, None, None)
-    assert impatient_chat.steps(run) == impatient_chat.messages(run_id=run.id) == []
-    assert impatient_chat.run().status == "completed"
+    assert chat.steps(run) == chat.messages(run_id=run.id) == []
+    assert chat.run().status == "completed"
 
 
 @pytest.mark.parametrize("ends", ["cut", "silence"])
-def test_a_fault_in_the_middle_keeps_what_was_said(impatient_chat, model, ends):
-    model.reply(testing.text("Once ", "upon ", ends=ends))
-    run = impatient_chat.run()
+def test_a_fault_in_the_middle_keeps_what_was_said(chat_with, model, ends):
+    chat = chat_with(testing.text("Once ", "upon ", ends=ends))
+    run = chat.run()
     assert (run.status, run.last_error.code) == ("failed", "server_error")
-    (message,) = impatient_chat.messages(run_id=run.id)
+    (message,) = chat.messages(run_id=run.id)
     assert (message.status, message.incomplete_details.reason) == ("incomplete", "run_failed")
     assert message.content[0].text.value == "Once upon "
-    (step,) = impatient_chat.steps(run)
+    (step,) = chat.steps(run)
     assert (step.status, step.failed_at) == ("failed", message.incomplete_at)
     assert step.last_error.to_dict() == run.last_error.to_dict()
     # What it said half way is no part of the conversation.
-    assert impatient_chat.run().status == "completed"
+    assert chat.run().status == "completed"
     assert [said["content"] for said in model.requests[-1].body["messages"]] == ["Hello there"]
 
 
