@@ -10,6 +10,7 @@ import time
 
 import httpx2
 import pytest
+from tests.ports import free_port
 from tests.receiver import receiving
 
 from threadkeep import testing
@@ -138,7 +139,7 @@ def test_what_is_not_taken_is_told_again_under_the_same_id(client, receiver):
 
 
 def test_a_receiver_that_is_away_is_told_when_it_comes_back(client):
-    with receiving() as gone:
+    with receiving(free_port()) as gone:
         webhook = create(client, gone.url)
     finish_run(client)
     (pending,) = deliveries(client, webhook, until=lambda page: page[0]["error"])
@@ -166,7 +167,7 @@ def test_a_redirect_is_not_followed(client, receiver):
 def test_it_is_given_up_after_the_time_that_is_set(new_client, servers, database, model):
     server = servers(database, upstream_url=model.base_url, **TELLS, webhook_give_up_s=0.01)
     client = new_client(server)
-    with receiving() as gone:
+    with receiving(free_port()) as gone:
         webhook = create(client, gone.url)
     finish_run(client)
     (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["status"] != "pending")
