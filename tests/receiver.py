@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-WAIT_S = 30
+WAIT_S = 60
+# A server that may tell receivers on this machine, and does not wait long to tell them again.
+TELLS = {"webhook_private_addresses": True, "webhook_retry_s": 0.05}
 
 
 class Receiver:
@@ -67,3 +70,23 @@ def receiving(port=0):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def create(client, url, **more):
+    return client.post("/webhooks", body={"url": url, **more}, cast_to=object)
+
+
+def deliveries(client, webhook, *, until=lambda _: True):
+    """What the API says became of what a webhook was told, once that is as wanted."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        page = client.get(f"/webhooks/{webhook['id']}/deliveries", cast_to=object)["data"]
+        if page and until(page):
+            return page
+        assert time.monotonic() < deadline, page
+
+
+def finish_run(client, model_name="text:2", **assistant):
+    made = client.beta.assistants.create(model=model_name, instructions="Be brief.", **assistant)
+    thread = client.beta.threads.create()
+    return client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=made.id, metadata={"order": "12"})

@@ -7,7 +7,7 @@ import time
 import openai
 import pytest
 
-from threadkeep import search, testing, threads, words
+from threadkeep import search_index, testing, threads, words
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_another_projects_messages_are_not_found(server, client, new_client, mon
     other = new_client(server)
     assert results(server, other, q="confidential")["data"] == []
     # Not even when both projects have the same key in the index.
-    monkeypatch.setattr(search, "_key", lambda _project_id: "0000")
+    monkeypatch.setattr(search_index, "key", lambda _project_id: "0000")
     say(client, "confidential too")
     assert results(server, other, q="confidential")["data"] == []
     assert len(results(server, client, q="confidential too")["data"]) == 1
@@ -175,7 +175,7 @@ def test_documents_of_removed_threads_are_removed(server, client, find):
 
 def documents(server, thread_id):
     def unit(tx):
-        return tx.all(search.sql.list_documents, thread_id=thread_id, low=0, high=1000, limit=1000)
+        return tx.all(search_index.sql.list_documents, thread_id=thread_id, low=0, high=1000, limit=1000)
 
     return server.run(server.app.store.read(unit))
 

@@ -11,57 +11,18 @@ import time
 import httpx2
 import pytest
 from tests.ports import free_port
-from tests.receiver import receiving
+from tests.receiver import TELLS, create, deliveries, finish_run, receiving
 
-from threadkeep import testing
+from threadkeep import testing, webhook_urls
 from threadkeep.addresses import is_public
 from threadkeep.store.queries import Query
-from threadkeep.webhooks import ALL_EVENTS, REMOVED_AT_ONCE, check_url
-
-TELLS = {"webhook_private_addresses": True, "webhook_retry_s": 0.05}
-
-
-@pytest.fixture(scope="module")
-def model():
-    with testing.model() as model:
-        yield model
-
-
-@pytest.fixture
-def telling(servers, database, model):
-    """A server that tells webhooks on this machine."""
-    return servers(database, upstream_url=model.base_url, **TELLS)
+from threadkeep.webhook_events import ALL_EVENTS
+from threadkeep.webhooks import REMOVED_AT_ONCE
 
 
 @pytest.fixture
 def client(new_client, telling):
     return new_client(telling)
-
-
-@pytest.fixture
-def receiver():
-    with receiving() as receiver:
-        yield receiver
-
-
-def create(client, url, **more):
-    return client.post("/webhooks", body={"url": url, **more}, cast_to=object)
-
-
-def deliveries(client, webhook, *, until=lambda _: True):
-    """What the API says became of it, once that is as wanted."""
-    deadline = time.monotonic() + 60
-    while True:
-        page = client.get(f"/webhooks/{webhook['id']}/deliveries", cast_to=object)["data"]
-        if page and until(page):
-            return page
-        assert time.monotonic() < deadline, page
-
-
-def finish_run(client, model_name="text:2", **assistant):
-    made = client.beta.assistants.create(model=model_name, instructions="Be brief.", **assistant)
-    thread = client.beta.threads.create()
-    return client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=made.id, metadata={"order": "12"})
 
 
 def test_the_end_of_a_run_is_told_in_the_form_that_the_sdk_knows(client, receiver):
@@ -300,9 +261,9 @@ def test_an_address_that_must_not_be_told_is_refused(servers, url):
 
 
 def test_an_address_may_end_like_a_number():
-    check_url("https://app.example.com0x1/hook", allows_private=False)
-    check_url("https://93.184.215.14/hook", allows_private=False)
-    check_url("https://93.example.com./hook", allows_private=False)
+    webhook_urls.check("https://app.example.com0x1/hook", allows_private=False)
+    webhook_urls.check("https://93.184.215.14/hook", allows_private=False)
+    webhook_urls.check("https://93.example.com./hook", allows_private=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

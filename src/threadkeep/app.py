@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from threadkeep import idempotency, retention, search, store, threads
+from threadkeep import idempotency, retention, search_index, store, threads
 from threadkeep.context import Context, NoWorker
 from threadkeep.events import EventLog
 from threadkeep.http.api import Api
@@ -55,7 +55,7 @@ class Threadkeep:
         self.metrics = Metrics()
         self.tracing = Tracing(settings)
         self.events = EventLog(self.store, is_shared=is_shared, metrics=self.metrics)
-        self.indexer = search.Indexer(self.store)
+        self.indexer = search_index.Indexer(self.store)
         self.upstreams = Upstreams(settings, self._new_id)
         self.worker: Worker | NoWorker = NoWorker()
         if settings.worker:

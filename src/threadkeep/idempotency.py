@@ -115,6 +115,11 @@ def erase_object(tx: Transaction, project_id: str, object_id: str) -> None:
     tx.run(sql.erase_answer_of_object, project_id=project_id, object_id=object_id)
 
 
+def erase_text(tx: Transaction, project_id: str, object_id: str, text: str) -> None:
+    """Cuts a text, such as a secret that was replaced, out of the answers that are about an object in no thread."""
+    tx.run(sql.erase_text, project_id=project_id, object_id=object_id, text=text)
+
+
 async def sweep(store: Store, now: int, kept_s: int) -> None:
     """Removes keys whose time is over, when some have been for a while."""
     before = now - kept_s

@@ -26,6 +26,10 @@ update idempotency_keys set answer = '' where in_thread_id = :thread_id and obje
 update idempotency_keys set answer = ''
 where in_thread_id is null and object_id = :object_id and project_id = :project_id
 
+-- name: erase_text
+update idempotency_keys set answer = replace(answer, cast(:text as text), '')
+where in_thread_id is null and object_id = :object_id and project_id = :project_id
+
 -- name: find_old_key
 select key from idempotency_keys where created_at < :before limit 1
 

@@ -428,6 +428,8 @@ def _keep_version(tx: Transaction, message: Message, version_id: str, now: int) 
 
 
 def _attachments(params: MessageCreateParams, at: str) -> list[Attachment]:
+    if not params.attachments and not params.file_ids:
+        return []
     attachments = list(params.attachments or ())
     references.check_attachments(f"{at}attachments", attachments)
     references.check_v1_files(f"{at}file_ids", params.file_ids, references.V1_FILES_MAX)

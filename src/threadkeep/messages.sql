@@ -45,9 +45,10 @@ select thread_id, seq - 1, seq from messages where thread_id = :thread_id and me
 insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)
 
 -- name: queue_removed [sqlite]
--- Differs on SQLite: nobody can be about to make a document, so one that is not there need not be removed.
+-- Differs on SQLite: nobody can be about to make a document, so no more need to be removed than are there. Short ranges
+-- are worked off together.
 insert into search_queue (thread_id, low, high)
-select :thread_id, :low, :high where exists (select 1 from search_documents where thread_id = :thread_id)
+select thread_id, :low, max(seq) from search_documents where thread_id = :thread_id group by thread_id
 
 -- name: queue_removed [postgres]
 insert into search_queue (thread_id, low, high) values (:thread_id, :low, :high)

@@ -352,12 +352,17 @@ def metadata_changes(project_id: str, thread: Thread, before: dict[str, str]) ->
     """What brings the rows that filters look at from `before` to the thread's metadata."""
     place = {"project_id": project_id, "created_at": thread.created_at, "thread_id": thread.id}
     now = thread.metadata
-    gone = [(key, value) for key, value in before.items() if now.get(key) != value]
-    new = [(key, value) for key, value in now.items() if before.get(key) != value]
-    return [
-        *((sql.delete_thread_metadata, {"key": key, "value": value, **place}) for key, value in gone),
-        *((sql.insert_thread_metadata, {"key": key, "value": value, **place}) for key, value in new),
+    gone: list[Change] = [
+        (sql.delete_thread_metadata, {"key": key, "value": value, **place})
+        for key, value in before.items()
+        if now.get(key) != value
     ]
+    new: list[Change] = [
+        (sql.insert_thread_metadata, {"key": key, "value": value, **place})
+        for key, value in now.items()
+        if before.get(key) != value
+    ]
+    return gone + new
 
 
 def _rarest_first(tx: Transaction, project_id: str, filters: dict[str, str]) -> list[tuple[str, str]]:

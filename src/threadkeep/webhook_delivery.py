@@ -11,13 +11,12 @@ of an answer only the status is kept.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import logging
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from threadkeep import chance, webhooks
@@ -25,8 +24,10 @@ from threadkeep.addresses import is_public
 from threadkeep.context import Context
 from threadkeep.errors import APIError
 from threadkeep.store.interface import Transaction
+from threadkeep.store.queries import Query
 from threadkeep.tasks import for_ever
-from threadkeep.webhooks import SECRET_PREFIX, sql
+from threadkeep.webhook_secrets import Secrets, signed_headers
+from threadkeep.webhooks import LAST_ATTEMPTS_MAX, WebhookAttempt, sql
 
 if TYPE_CHECKING:
     from threadkeep.outbound import HttpClient
@@ -44,6 +45,8 @@ SLOWER = 4
 PAUSE_MAX_S = 6 * 3600
 FORGET_EVERY_S = 60
 GONE = 410
+# Why what waited for an address to be switched on was given up.
+SWITCHED_OFF = "switched off"
 SUCCESS = range(200, 300)
 
 
@@ -55,18 +58,25 @@ class Delivery(Struct):
     created_ms: int
     payload: str
     attempts: int
+    last_attempts: str
 
 
-class Attempt(Struct):
+class Outcome(Struct):
     """What came of sending it."""
 
-    http_status: int | None = None
+    status_code: int | None = None
     error: str | None = None
 
-    @property
-    def is_taken(self) -> bool:
-        """Whether the receiver has it."""
-        return self.http_status in SUCCESS
+
+class Address(Struct):
+    """Where it goes, and what signs it."""
+
+    url: str
+    secrets: Secrets
+
+
+_encode = msgspec.json.Encoder().encode
+_attempts = msgspec.json.Decoder(list[WebhookAttempt]).decode
 
 
 class Deliverer:
@@ -76,6 +86,7 @@ class Deliverer:
         self._ctx = ctx
         self._allows_private = ctx.settings.webhook_private_addresses
         self._timeout_s = ctx.settings.webhook_timeout_s
+        self._give_up_ms = int(ctx.settings.webhook_give_up_s * 1000)
         self._http: HttpClient | None = None
         self._under_way: Counter[str] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
@@ -121,26 +132,34 @@ class Deliverer:
         now_ms = self._ctx.now_ms()
         times = {"now_ms": now_ms, "lease_end": now_ms + int(self._timeout_s * LEASE_TIMEOUTS * 1000)}
 
-        def unit(tx: Transaction) -> tuple[list[Delivery], tuple[str, str] | None]:
-            address = tx.one(sql.find_address, webhook_id=webhook_id)
-            if address is None:
+        def unit(tx: Transaction) -> tuple[Address | None, list[Delivery]]:
+            row = tx.one(sql.find_address, webhook_id=webhook_id)
+            if row is None:
                 # It was deleted while a run ended, or by a process that was killed.
                 webhooks.delete_slice(tx, webhook_id)
-                return [], None
-            rows = tx.all(sql.claim_deliveries, webhook_id=webhook_id, limit=room, **times)
-            return [Delivery(webhook_id, *row) for row in rows], (address[0], address[1])
+                return None, []
+            url, secret, old_secrets, is_enabled = row
+            claimed = tx.all(sql.claim_deliveries, webhook_id=webhook_id, limit=room, **times) if is_enabled else []
+            return Address(url, Secrets.stored(secret, old_secrets)), [Delivery(webhook_id, *row) for row in claimed]
 
-        claimed, address = await self._ctx.store.write(unit)
-        for delivery in claimed if address else ():
+        address, claimed = await self._ctx.store.write(unit)
+        for delivery in claimed:
             assert address is not None
             self._under_way[webhook_id] += 1
-            task = asyncio.create_task(self._deliver(delivery, *address))
+            task = asyncio.create_task(self._deliver(delivery, address))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    async def _deliver(self, delivery: Delivery, url: str, secret: str) -> None:
+    async def _deliver(self, delivery: Delivery, address: Address) -> None:
         try:
-            attempt = await self._send(delivery, url, secret)
+            at_ms, begun = self._ctx.now_ms(), time.perf_counter()
+            outcome = await self._send(delivery, address)
+            attempt = WebhookAttempt(
+                attempted_at=at_ms // 1000,
+                duration_ms=round((time.perf_counter() - begun) * 1000),
+                status_code=outcome.status_code,
+                error=outcome.error,
+            )
             await self._note(delivery, attempt)
         except APIError as error:
             # It is sent again when its lease has ended.
@@ -152,7 +171,7 @@ class Deliverer:
             if not self._under_way[delivery.webhook_id]:
                 del self._under_way[delivery.webhook_id]
 
-    async def _send(self, delivery: Delivery, url: str, secret: str) -> Attempt:
+    async def _send(self, delivery: Delivery, address: Address) -> Outcome:
         # The HTTP client takes a tenth of a second to import.
         from threadkeep.outbound import ConnectionBrokenError, HttpClient  # noqa: PLC0415
 
@@ -163,61 +182,57 @@ class Deliverer:
             )
             await self._http.open()
         body = delivery.payload.encode()
-        headers = {"content-type": "application/json", **signature(secret, delivery.event_id, self._ctx.now(), body)}
+        signing = address.secrets.at(self._ctx.now_ms()).all()
+        signed = signed_headers(signing, delivery.event_id, self._ctx.now(), body)
+        headers = {"content-type": "application/json", **signed}
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._http.request("POST", url, headers, body)
+                response = await self._http.request("POST", address.url, headers, body)
         except TimeoutError:
-            return Attempt(error="no answer in time")
+            return Outcome(error="no answer in time")
         except ConnectionBrokenError as error:
             log.info("webhook %s: %s", delivery.webhook_id, error)
-            return Attempt(error="private address" if error.is_refused else "no connection")
+            return Outcome(error="private address" if error.is_refused else "no connection")
         response.close()
-        return Attempt(http_status=response.status)
+        return Outcome(status_code=response.status)
 
-    async def _note(self, delivery: Delivery, attempt: Attempt) -> None:
+    async def _note(self, delivery: Delivery, attempt: WebhookAttempt) -> None:
         ctx, now_ms = self._ctx, self._ctx.now_ms()
         pause_s = min(PAUSE_MAX_S, ctx.settings.webhook_retry_s * SLOWER ** (delivery.attempts - 1))
         next_at = now_ms + int(pause_s * chance.uniform(1, 1.1) * 1000)
         status = "pending"
-        if attempt.is_taken:
+        if attempt.status_code in SUCCESS:
             status = "delivered"
-        elif attempt.http_status == GONE or next_at > delivery.created_ms + ctx.settings.webhook_give_up_s * 1000:
+        elif attempt.status_code == GONE or next_at > delivery.created_ms + self._give_up_ms:
             status = "failed"
+        last_attempts = [attempt, *_attempts(delivery.last_attempts)][:LAST_ATTEMPTS_MAX]
         row = {
             "webhook_id": delivery.webhook_id,
             "event_id": delivery.event_id,
             "attempts": delivery.attempts,
             "status": status,
             "next_at": next_at if status == "pending" else None,
-            "attempted_at": now_ms,
-            "http_status": attempt.http_status,
+            "attempted_at": attempt.attempted_at * 1000,
+            "http_status": attempt.status_code,
             "error": attempt.error,
+            "last_attempts": _encode(last_attempts).decode(),
         }
         await ctx.store.write(lambda tx: tx.run(sql.note_attempt, **row))
         ctx.metrics.webhook_attempts[status if status != "pending" else "again"] += 1
 
     async def _forget(self) -> None:
-        """Removes what has been over for long, a slice at a time."""
+        """Removes what has been over for long: old secrets, and deliveries, a slice at a time."""
         now = asyncio.get_running_loop().time()
         if now < self._forget_at:
             return
         self._forget_at = now + FORGET_EVERY_S
-        before_ms = self._ctx.now_ms() - int(self._ctx.settings.webhook_deliveries_kept_s * 1000)
-        while True:
-            removed = await self._ctx.store.write(
-                lambda tx: tx.run(sql.forget_deliveries, before_ms=before_ms, limit=webhooks.REMOVED_AT_ONCE)
-            )
-            if removed < webhooks.REMOVED_AT_ONCE:
-                return
+        now_ms = self._ctx.now_ms()
+        await webhooks.erase_old_secrets(self._ctx.store, now_ms)
+        await self._in_slices(sql.give_up_deliveries, before_ms=now_ms - self._give_up_ms, error=SWITCHED_OFF)
+        kept_ms = int(self._ctx.settings.webhook_deliveries_kept_s * 1000)
+        await self._in_slices(sql.forget_deliveries, before_ms=now_ms - kept_ms)
 
-
-def signature(secret: str, event_id: str, at: int, body: bytes) -> dict[str, str]:
-    """The headers of Standard Webhooks: who holds the secret can tell that it comes from here, and when it was sent."""
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    signed = hmac.new(key, f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
-    return {
-        "webhook-id": event_id,
-        "webhook-timestamp": str(at),
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-    }
+    async def _in_slices(self, query: Query, **parameters: int | str) -> None:
+        limit = webhooks.REMOVED_AT_ONCE
+        while await self._ctx.store.write(lambda tx: tx.run(query, limit=limit, **parameters)) == limit:
+            pass

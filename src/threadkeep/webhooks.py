@@ -4,27 +4,28 @@ What is to be told is written in the unit that changes the run (`change`), so no
 and `webhook_delivery.py` sends it: at least once, signed by the Standard Webhooks specification. An event has one id,
 by which a receiver knows it again; it says which run, and not what was said in it.
 
+A webhook that is switched off is told of nothing new. What it was still to be told waits until it is switched on, but
+no longer than it would be tried otherwise.
+
 Differs from OpenAI: the original had no webhooks for runs. The form is that of its webhooks for other things, so the
 SDKs' `webhooks.unwrap` and `verify_signature` work.
 """
 
 from __future__ import annotations
 
-import base64
-import os
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import idempotency, invalid
-from threadkeep.addresses import is_disguised, is_public, literal
+from threadkeep import idempotency, webhook_events, webhook_urls
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.store import queries
-from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
+from threadkeep.store.interface import BIGINT_MAX, Change, Row, Store, Transaction
+from threadkeep.webhook_events import ALL_EVENTS, EventRun, EventType, EventWebhook
+from threadkeep.webhook_secrets import Secrets, new_secret
 
 if TYPE_CHECKING:
     from threadkeep.run_rows import Run
@@ -34,37 +35,52 @@ sql = queries.load("webhooks")
 WEBHOOKS_MAX = 20
 # Deliveries that one unit of work removes.
 REMOVED_AT_ONCE = 500
-SECRET_BYTES = 32
-# As the Standard Webhooks specification writes secrets.
-SECRET_PREFIX = "whsec_"  # noqa: S105 - what it begins with is no secret
+# For how long a secret that is replaced goes on to sign.
+OVERLAP_S = 24 * 3600
+OVERLAP_S_MAX = 7 * 24 * 3600
+ERASED_AT_ONCE = 100
+LAST_ATTEMPTS_MAX = 10
 
-EventType: TypeAlias = Literal[
-    "thread.run.completed",
-    "thread.run.incomplete",
-    "thread.run.failed",
-    "thread.run.cancelled",
-    "thread.run.expired",
-    "thread.run.requires_action",
-]
-ALL_EVENTS: tuple[EventType, ...] = get_args(EventType)
+Url: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
+Events: TypeAlias = Annotated[list[EventType], Meta(min_length=1)]
 
 
 class WebhookCreateParams(Struct, kw_only=True):
     """The body of create. Without `events` all of them are told."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=2048)]
-    events: Annotated[list[EventType], Meta(min_length=1)] | None = None
+    url: Url
+    events: Events | None = None
+    enabled: bool = True
 
 
-class Webhook(Struct, kw_only=True, omit_defaults=True):
-    """An address. The secret that signs what is sent there is shown when it is made, and not again."""
+class WebhookUpdateParams(Struct, kw_only=True):
+    """The body of modify. What is not given stays; `events` as null are all of them."""
+
+    url: Url | UnsetType = UNSET
+    events: Events | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class WebhookRotateSecretParams(Struct, kw_only=True):
+    """The body of rotate secret: for how many seconds the secret that is replaced signs beside the new one."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=OVERLAP_S_MAX)] = OVERLAP_S
+
+
+class Webhook(Struct, kw_only=True):
+    """An address. The secret that signs what is sent there is shown when it is made, and not again.
+
+    `old_secret_expires_at` is until when one that was replaced signs too.
+    """
 
     id: str
-    object: Literal["webhook"]
+    object: Literal["webhook"] = "webhook"
     created_at: int
     url: str
     events: list[EventType]
-    secret: str | None = None
+    enabled: bool
+    old_secret_expires_at: int | None = None
+    secret: str | UnsetType = UNSET
 
 
 class WebhookDeleted(Struct, kw_only=True):
@@ -75,70 +91,60 @@ class WebhookDeleted(Struct, kw_only=True):
     deleted: bool = True
 
 
-class EventRun(Struct, kw_only=True):
-    """The run that an event is about; the API has the rest."""
+class WebhookAttempt(Struct, kw_only=True):
+    """One attempt: the status that the receiver answered with, or why there was none."""
 
-    id: str
-    object: Literal["thread.run"] = "thread.run"
-    thread_id: str
-    assistant_id: str
-    status: str
-    metadata: dict[str, str]
-
-
-class WebhookEvent(Struct, kw_only=True):
-    """What is sent."""
-
-    id: str
-    object: Literal["event"] = "event"
-    type: str
-    created_at: int
-    data: EventRun
+    attempted_at: int
+    duration_ms: int
+    status_code: int | None
+    error: str | None
 
 
 class WebhookDelivery(Struct, kw_only=True):
-    """What became of one event at one address. `status_code` and `error` are of the last attempt."""
+    """What became of one event at one address. `status_code` and `error` are of the last attempt.
+
+    `attempts` counts them all; `last_attempts` are the newest of them, newest first.
+    """
 
     id: str
     object: Literal["webhook.delivery"] = "webhook.delivery"
     webhook_id: str
     type: str
     created_at: int
-    data: EventRun
+    data: EventRun | EventWebhook
     status: Literal["pending", "delivered", "failed"]
     attempts: int
     next_attempt_at: int | None
     last_attempt_at: int | None
     status_code: int | None
     error: str | None
+    last_attempts: list[WebhookAttempt]
 
 
 _encode = msgspec.json.Encoder().encode
-_event = msgspec.json.Decoder(WebhookEvent).decode
+_decode = msgspec.json.Decoder(Webhook).decode
+_attempts = msgspec.json.Decoder(list[WebhookAttempt]).decode
 
 
 async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
     """Adds an address that is told of the project's runs. The answer has the secret, which is not shown again."""
-    check_url(params.url, allows_private=ctx.settings.webhook_private_addresses)
+    _check_url(ctx, params.url)
+    secret = new_secret()
     webhook = Webhook(
         id=ctx.new_id("wh"),
-        object="webhook",
         created_at=ctx.now(),
         url=params.url,
         events=params.events or list(ALL_EVENTS),
+        enabled=params.enabled,
     )
-    secret = SECRET_PREFIX + base64.b64encode(os.urandom(SECRET_BYTES)).decode()
     row = {
         "webhook_id": webhook.id,
         "project_id": ctx.project_id,
         "created_at": webhook.created_at,
-        "url": webhook.url,
         "secret": secret,
-        "events": _encode(webhook.events).decode(),
-        "body": _encode(webhook).decode(),
+        **_chosen(webhook),
     }
-    webhook.secret = secret
-    answer = _encode(webhook)
+    answer = _with_secret(webhook, secret)
 
     def unit(tx: Transaction) -> None:
         ctx.take_key(tx)
@@ -171,10 +177,56 @@ async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
 
 async def retrieve(ctx: Context, webhook_id: str) -> Stored:
     """One webhook, without its secret."""
-    row = await ctx.store.one(sql.retrieve_webhook, webhook_id=webhook_id, project_id=ctx.project_id)
-    if row is None:
-        raise NotFoundError.of("webhook", webhook_id)
-    return Stored(row[0])
+    return Stored((await ctx.store.read(lambda tx: _find(tx, ctx, webhook_id)))[0])
+
+
+async def update(ctx: Context, webhook_id: str, params: WebhookUpdateParams) -> Stored:
+    """Changes the address, to which goes what waits as well, chooses other events, or switches it off and on."""
+    if params.url is not UNSET:
+        _check_url(ctx, params.url)
+
+    def unit(tx: Transaction) -> bytes:
+        webhook, _ = _hold(tx, ctx.project_id, webhook_id)
+        if params.url is not UNSET:
+            webhook.url = params.url
+        if params.events is not UNSET:
+            webhook.events = params.events or list(ALL_EVENTS)
+        if params.enabled is not UNSET:
+            webhook.enabled = params.enabled
+        tx.run(sql.update_webhook, webhook_id=webhook_id, project_id=ctx.project_id, **_chosen(webhook))
+        return _encode(webhook)
+
+    return Stored(await ctx.store.write(unit))
+
+
+async def rotate_secret(ctx: Context, webhook_id: str, params: WebhookRotateSecretParams) -> Stored:
+    """Gives a webhook a new secret, which is not shown again; for `overlap_seconds` the one before it signs too."""
+    now_ms, secret = ctx.now_ms(), new_secret()
+
+    def unit(tx: Transaction) -> bytes:
+        ctx.take_key(tx)
+        webhook, secrets = _hold(tx, ctx.project_id, webhook_id)
+        replaced = secrets.replaced(secret, now_ms, params.overlap_seconds * 1000)
+        _keep_secrets(tx, ctx.project_id, webhook, secrets, replaced)
+        answer = _with_secret(webhook, secret)
+        ctx.keep_answer(tx, answer, webhook_id)
+        return answer
+
+    return Stored(await ctx.store.write(unit))
+
+
+async def erase_old_secrets(store: Store, now_ms: int) -> None:
+    """Erases replaced secrets whose time is over, wherever they are."""
+
+    def unit(tx: Transaction) -> int:
+        over = tx.all(sql.hold_old_secrets, now_ms=now_ms, limit=ERASED_AT_ONCE)
+        for project_id, body, secret, old_secrets in over:
+            secrets = Secrets.stored(secret, old_secrets)
+            _keep_secrets(tx, project_id, _decode(body), secrets, secrets.at(now_ms))
+        return len(over)
+
+    while await store.write(unit) == ERASED_AT_ONCE:
+        pass
 
 
 async def delete(ctx: Context, webhook_id: str) -> WebhookDeleted:
@@ -201,8 +253,7 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
     """A page of what was told to an address, or is still to be, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        if tx.one(sql.retrieve_webhook, webhook_id=webhook_id, project_id=ctx.project_id) is None:
-            raise NotFoundError.of("webhook", webhook_id)
+        _find(tx, ctx, webhook_id)
 
         def locate(event_id: str) -> tuple[int, str]:
             row = tx.one(sql.locate_delivery, webhook_id=webhook_id, event_id=event_id)
@@ -222,12 +273,34 @@ async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> Webho
     """Tells an address of an event at once, whatever became of it before. It is the same event, under the same id."""
 
     def unit(tx: Transaction) -> WebhookDelivery:
-        if tx.one(sql.retrieve_webhook, webhook_id=webhook_id, project_id=ctx.project_id) is None:
-            raise NotFoundError.of("webhook", webhook_id)
+        _require_enabled(tx, ctx, webhook_id)
         row = tx.one(sql.resend_delivery, webhook_id=webhook_id, event_id=event_id, now_ms=ctx.now_ms())
         if row is None:
             raise NotFoundError.of("event", event_id)
         return _delivery(webhook_id, *row)
+
+    return await ctx.store.write(unit)
+
+
+async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
+    """Sends an event `webhook.test` to an address, in the way that all events go; gives its delivery."""
+    event = webhook_events.of_test(ctx, webhook_id)
+    row = {
+        "webhook_id": webhook_id,
+        "event_id": event.id,
+        "now_ms": ctx.now_ms(),
+        "type": event.type,
+        "payload": _encode(event).decode(),
+    }
+
+    def unit(tx: Transaction) -> WebhookDelivery:
+        ctx.take_key(tx)
+        _require_enabled(tx, ctx, webhook_id)
+        inserted = tx.one(sql.insert_test_delivery, **row)
+        assert inserted is not None
+        delivery = _delivery(webhook_id, *inserted)
+        ctx.keep_answer(tx, _encode(delivery), webhook_id)
+        return delivery
 
     return await ctx.store.write(unit)
 
@@ -237,53 +310,74 @@ def change(project_id: str, run: Run, seq: int, now_ms: int) -> Change:
 
     `seq` is the number of the run's event that tells of it.
     """
-    event_type = f"thread.run.{run.status}"
-    event = WebhookEvent(
-        # The same however often the unit is run.
-        id=f"evt_{run.id.removeprefix('run_')}_{seq}",
-        type=event_type,
-        created_at=now_ms // 1000,
-        data=EventRun(
-            id=run.id,
-            thread_id=run.thread_id,
-            assistant_id=run.assistant_id,
-            status=run.status,
-            metadata=run.metadata,
-        ),
-    )
+    event = webhook_events.of_run(run, seq, now_ms // 1000)
     return sql.insert_deliveries, {
         "project_id": project_id,
         "event_id": event.id,
         "now_ms": now_ms,
-        "type": event_type,
+        "type": event.type,
         "payload": _encode(event).decode(),
-        "wanted": f'%"{event_type}"%',
+        "wanted": f'%"{event.type}"%',
     }
 
 
-def check_url(url: str, *, allows_private: bool) -> None:
-    """Refuses what cannot be told anything, or must not be; a name's addresses are looked at when it is told."""
-    try:
-        parts = urlsplit(url)
-        is_url = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url
-    except ValueError:
-        is_url = False
-    schemes = ("https", "http") if allows_private else ("https",)
-    if not is_url or parts.scheme not in schemes or parts.username or parts.password or parts.fragment:
-        raise invalid.invalid_value(
-            "url",
-            f"expected an address such as {schemes[0]}://app.example.com/hook, without user and fragment"
-            + ("" if allows_private else "; plain http needs --webhook-private-addresses on the server"),
+def _check_url(ctx: Context, url: str) -> None:
+    webhook_urls.check(url, allows_private=ctx.settings.webhook_private_addresses)
+
+
+def _find(tx: Transaction, ctx: Context, webhook_id: str) -> Row:
+    """The stored object, and whether it is switched on. Raises `NotFoundError`."""
+    row = tx.one(sql.retrieve_webhook, webhook_id=webhook_id, project_id=ctx.project_id)
+    if row is None:
+        raise NotFoundError.of("webhook", webhook_id)
+    return row
+
+
+def _require_enabled(tx: Transaction, ctx: Context, webhook_id: str) -> None:
+    """Raises `BadRequestError` for what would not be sent."""
+    _, is_enabled = _find(tx, ctx, webhook_id)
+    if not is_enabled:
+        raise BadRequestError(
+            f"Webhook {webhook_id} is off, so nothing is sent to it. Modify it first: 'enabled': true."
         )
-    host = parts.hostname or ""
-    if is_disguised(host):
-        raise invalid.invalid_value("url", f"expected a name or an address with four numbers, not {host!r}")
-    address = literal(host)
-    is_local = host.removesuffix(".") == "localhost" if address is None else not is_public(address)
-    if is_local and not allows_private:
-        raise invalid.invalid_value(
-            "url", "private addresses are refused, unless the server allows them with --webhook-private-addresses"
-        )
+
+
+def _hold(tx: Transaction, project_id: str, webhook_id: str) -> tuple[Webhook, Secrets]:
+    """Holds a webhook for a change in this unit. Raises `NotFoundError`."""
+    row = tx.one(sql.hold_webhook, webhook_id=webhook_id, project_id=project_id)
+    if row is None:
+        raise NotFoundError.of("webhook", webhook_id)
+    body, secret, old_secrets = row
+    return _decode(body), Secrets.stored(secret, old_secrets)
+
+
+def _chosen(webhook: Webhook) -> dict[str, str | int]:
+    """The columns of what a client chooses."""
+    return {
+        "url": webhook.url,
+        "events": _encode(webhook.events).decode(),
+        "enabled": int(webhook.enabled),
+        "body": _encode(webhook).decode(),
+    }
+
+
+def _with_secret(webhook: Webhook, secret: str) -> bytes:
+    return _encode(msgspec.structs.replace(webhook, secret=secret))
+
+
+def _keep_secrets(tx: Transaction, project_id: str, webhook: Webhook, before: Secrets, after: Secrets) -> None:
+    """Stores the secrets that a held webhook has now; those that are gone are gone from every row."""
+    webhook.old_secret_expires_at = _seconds(after.last_end_ms)
+    row = {
+        "secret": after.current,
+        "old_secrets": after.stored_old,
+        "old_secret_until": after.first_end_ms,
+        "body": _encode(webhook).decode(),
+    }
+    tx.run(sql.update_secrets, webhook_id=webhook.id, project_id=project_id, **row)
+    for secret in set(before.all()).difference(after.all()):
+        # As it stands in the answers that told it, where it is the last field.
+        idempotency.erase_text(tx, project_id, webhook.id, f',"secret":{_encode(secret).decode()}')
 
 
 def _bounds(window: Window[tuple[int, str]]) -> dict[str, object]:
@@ -305,8 +399,8 @@ def _delivery(
     attempts: int,
     *times_and_outcome: int | str | None,
 ) -> WebhookDelivery:
-    next_at, attempted_at, http_status, error = times_and_outcome
-    event = _event(payload)
+    next_at, attempted_at, http_status, error, last_attempts = times_and_outcome
+    event = webhook_events.decode(payload)
     return WebhookDelivery(
         id=event_id,
         webhook_id=webhook_id,
@@ -319,6 +413,7 @@ def _delivery(
         last_attempt_at=_seconds(attempted_at),
         status_code=http_status,  # type: ignore[arg-type]
         error=error,  # type: ignore[arg-type]
+        last_attempts=_attempts(last_attempts),  # type: ignore[arg-type]
     )
 
 

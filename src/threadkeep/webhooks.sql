@@ -1,12 +1,40 @@
 -- name: insert_webhook
-insert into webhooks (webhook_id, project_id, created_at, url, secret, events, body)
-values (:webhook_id, :project_id, :created_at, :url, :secret, :events, :body)
+insert into webhooks (webhook_id, project_id, created_at, url, secret, events, enabled, body)
+values (:webhook_id, :project_id, :created_at, :url, :secret, :events, :enabled, :body)
 
 -- name: count_webhooks
 select count(*) from webhooks where project_id = :project_id
 
 -- name: retrieve_webhook
-select body from webhooks where webhook_id = :webhook_id and project_id = :project_id
+select body, enabled from webhooks where webhook_id = :webhook_id and project_id = :project_id
+
+-- name: hold_webhook [sqlite]
+-- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
+select body, secret, old_secrets from webhooks where webhook_id = :webhook_id and project_id = :project_id
+
+-- name: hold_webhook [postgres]
+select body, secret, old_secrets from webhooks where webhook_id = :webhook_id and project_id = :project_id
+for no key update
+
+-- name: update_webhook
+update webhooks set url = :url, events = :events, enabled = :enabled, body = :body
+where webhook_id = :webhook_id and project_id = :project_id
+
+-- name: update_secrets
+update webhooks
+set secret = :secret, old_secrets = :old_secrets, old_secret_until = :old_secret_until, body = :body
+where webhook_id = :webhook_id and project_id = :project_id
+
+-- name: hold_old_secrets [sqlite]
+-- Differs on SQLite: there is one writer, so reading the rows is enough to hold them.
+select project_id, body, secret, old_secrets from webhooks
+where old_secret_until <= :now_ms order by old_secret_until, webhook_id limit :limit
+
+-- In one order, so that two processes do not wait for each other.
+-- name: hold_old_secrets [postgres]
+select project_id, body, secret, old_secrets from webhooks
+where old_secret_until <= :now_ms order by old_secret_until, webhook_id limit :limit
+for no key update
 
 -- name: locate_webhook
 select created_at from webhooks where webhook_id = :webhook_id and project_id = :project_id
@@ -25,19 +53,24 @@ delete from webhook_deliveries where webhook_id = :webhook_id and event_id in (
     select event_id from webhook_deliveries where webhook_id = :webhook_id limit :limit
 )
 
--- For each address of the project that wants the event.
+-- For each address of the project that is switched on and wants the event.
 -- name: insert_deliveries
 insert into webhook_deliveries (webhook_id, event_id, created_ms, type, payload, status, attempts, next_at)
 select webhook_id, cast(:event_id as text), cast(:now_ms as bigint), cast(:type as text), cast(:payload as text),
     'pending', 0, cast(:now_ms as bigint)
-from webhooks where project_id = :project_id and events like cast(:wanted as text)
+from webhooks where project_id = :project_id and enabled = 1 and events like cast(:wanted as text)
 on conflict (webhook_id, event_id) do nothing
+
+-- name: insert_test_delivery
+insert into webhook_deliveries (webhook_id, event_id, created_ms, type, payload, status, attempts, next_at)
+values (:webhook_id, :event_id, :now_ms, :type, :payload, 'pending', 0, :now_ms)
+returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
 
 -- name: locate_delivery
 select created_ms from webhook_deliveries where webhook_id = :webhook_id and event_id = :event_id
 
 -- name: list_deliveries
-select event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error
+select event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
 from webhook_deliveries
 where webhook_id = :webhook_id
     and (created_ms, event_id) > (:low_at, :low_id) and (created_ms, event_id) < (:high_at, :high_id)
@@ -47,10 +80,10 @@ order by created_ms {direction}, event_id {direction} limit :limit
 -- name: resend_delivery
 update webhook_deliveries set status = 'pending', next_at = :now_ms
 where webhook_id = :webhook_id and event_id = :event_id
-returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error
+returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
 
 -- From one address with something to tell to the next: one that is away may have very many deliveries waiting, which
--- nobody is to walk over.
+-- nobody is to walk over. One that was deleted is among them: what it left is removed.
 -- name: list_due_webhooks
 with recursive owed (webhook_id) as (
     select min(webhook_id) from webhook_deliveries where status = 'pending'
@@ -63,6 +96,8 @@ with recursive owed (webhook_id) as (
 select webhook_id from owed where webhook_id is not null and exists (
     select 1 from webhook_deliveries d
     where d.webhook_id = owed.webhook_id and d.status = 'pending' and d.next_at <= :now_ms
+) and not exists (
+    select 1 from webhooks w where w.webhook_id = owed.webhook_id and w.enabled = 0
 )
 limit :limit
 
@@ -73,16 +108,26 @@ where webhook_id = :webhook_id and status = 'pending' and next_at <= :now_ms and
     select event_id from webhook_deliveries
     where webhook_id = :webhook_id and status = 'pending' and next_at <= :now_ms order by next_at limit :limit
 )
-returning event_id, created_ms, payload, attempts
+returning event_id, created_ms, payload, attempts, last_attempts
 
 -- name: find_address
-select url, secret from webhooks where webhook_id = :webhook_id
+select url, secret, old_secrets, enabled from webhooks where webhook_id = :webhook_id
 
 -- Only for who made that attempt.
 -- name: note_attempt
 update webhook_deliveries set status = :status, next_at = :next_at, attempted_at = :attempted_at,
-    http_status = :http_status, error = :error
+    http_status = :http_status, error = :error, last_attempts = :last_attempts
 where webhook_id = :webhook_id and event_id = :event_id and attempts = :attempts and status = 'pending'
+
+-- What waits for an address to be switched on, and has waited for long. From those addresses to what they wait for, not
+-- over all that waits: both databases know `cross join`, and SQLite keeps to its order.
+-- name: give_up_deliveries
+update webhook_deliveries set status = 'failed', next_at = null, error = :error
+where status = 'pending' and (webhook_id, event_id) in (
+    select d.webhook_id, d.event_id from webhooks w cross join webhook_deliveries d
+    where w.enabled = 0 and d.webhook_id = w.webhook_id and d.status = 'pending' and d.created_ms < :before_ms
+    limit :limit
+)
 
 -- name: forget_deliveries
 delete from webhook_deliveries where status <> 'pending' and (webhook_id, event_id) in (
@@ -92,3 +137,4 @@ delete from webhook_deliveries where status <> 'pending' and (webhook_id, event_
 
 -- name: count_failing_deliveries
 select count(*) from webhook_deliveries where status = 'pending' and attempts > 2
+    and webhook_id not in (select webhook_id from webhooks where enabled = 0)

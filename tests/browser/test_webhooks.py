@@ -1,4 +1,4 @@
-"""Webhooks in the playground: added, looked at, sent again and deleted, with a real receiver behind them."""
+"""Webhooks in the playground: added, changed, tested, looked at and deleted, with a real receiver behind them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ PATIENT = {"webhook_private_addresses": True, "webhook_retry_s": 240}
 @pytest.fixture
 def server(new_server):
     return new_server(**PATIENT)
-
-
-@pytest.fixture
-def receiver():
-    with receiving() as receiver:
-        yield receiver
 
 
 @pytest.fixture
@@ -129,6 +123,116 @@ def test_deliveries_say_what_became_of_them_and_are_sent_again(page, receiver, a
     expect(deliveries(page)).to_have_count(1)
 
 
+def open_webhook(page, webhook):
+    page.goto(f"{page.url.partition('#')[0]}#/webhooks/{webhook['id']}")
+
+
+def test_a_test_is_sent_and_each_attempt_can_be_seen(page, receiver, add):
+    receiver.answers.append((503, {}))
+    open_webhook(page, add(receiver.url, events=["thread.run.failed"]))
+    page.get_by_role("button", name="Send a test").click()
+    row = deliveries(page)
+    expect(row).to_contain_text("pending test")
+    expect(row).to_contain_text("The receiver answered with 503.")
+    expect(row.get_by_role("link", name="See the run")).to_have_count(0)
+    row.get_by_role("button", name="Send again").click()
+    expect(row).to_contain_text("delivered test")
+    attempts = row.get_by_role("list", name="Last attempts")
+    expect(attempts).to_be_hidden()
+    row.get_by_text("2 attempts, answered with 200").click()
+    expect(attempts.get_by_role("listitem")).to_have_text(
+        [re.compile(r": answered with 200, \d+ ms$"), re.compile(r": answered with 503, \d+ ms$")]
+    )
+    assert {json.loads(body)["type"] for _, _, body in receiver.received} == {"webhook.test"}
+
+
+def test_an_address_and_its_events_are_changed(page, client, receiver, add, run):
+    webhook = add("http://127.0.0.1:9/hook", events=["thread.run.failed"])
+    open_webhook(page, webhook)
+    page.get_by_role("button", name="Change").click()
+    form = page.get_by_role("dialog", name="Change the webhook")
+    expect(form.get_by_label("Address")).to_have_value("http://127.0.0.1:9/hook")
+    expect(form.get_by_role("checkbox", checked=True)).to_have_count(1)
+    form.get_by_label("Address").fill("ftp://127.0.0.1/hook")
+    form.get_by_role("button", name="Save").click()
+    expect(form.get_by_role("alert")).to_contain_text("expected an address such as")
+    form.get_by_label("Address").fill(receiver.url)
+    form.get_by_label("completed", exact=True).check()
+    form.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Change")).to_be_focused()
+    expect(page.get_by_role("heading", name=receiver.url)).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("completed, failed")
+    run()
+    receiver.wait_for(1)
+    changed = client.get(f"/webhooks/{webhook['id']}", cast_to=object)
+    assert (changed["url"], set(changed["events"])) == (receiver.url, {"thread.run.completed", "thread.run.failed"})
+
+
+def test_a_webhook_is_switched_off_and_on(page, client, receiver, add, run):
+    webhook = add(receiver.url)
+    open_webhook(page, webhook)
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.locator(".facts")).to_contain_text("off What happens now is not told.")
+    expect(page.get_by_role("button", name="Send a test")).to_be_disabled()
+    assert client.get(f"/webhooks/{webhook['id']}", cast_to=object)["enabled"] is False
+    run()
+    page.get_by_role("link", name="All webhooks").click()
+    expect(page.locator(".plate")).to_contain_text("off All events")
+    page.locator(".plate").click()
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.get_by_role("button", name="Switch off")).to_be_focused()
+    page.get_by_role("button", name="Send a test").click()
+    expect(deliveries(page)).to_contain_text(["delivered test"])
+    assert len(receiver.received) == 1
+
+
+def test_what_waits_for_a_webhook_that_is_off_says_so(page, receiver, add):
+    webhook = add(receiver.url)
+    receiver.answers.append((503, {}))
+    open_webhook(page, webhook)
+    page.get_by_role("button", name="Send a test").click()
+    expect(deliveries(page)).to_contain_text("1 attempt, the next in")
+    page.get_by_role("button", name="Switch off").click()
+    expect(deliveries(page)).to_contain_text("1 attempt, waits until the webhook is on")
+    expect(deliveries(page).get_by_role("button", name="Send again")).to_be_disabled()
+
+
+def test_a_new_secret_is_made_and_shown_once(page, client, receiver, add, shoot):
+    webhook = add(receiver.url)
+    open_webhook(page, webhook)
+    page.get_by_role("button", name="New secret").click()
+    form = page.get_by_role("dialog", name="A new secret")
+    expect(form.get_by_label("The old secret signs too")).to_be_focused()
+    shoot(page, "webhook-rotation")
+    form.get_by_label("The old secret signs too").select_option("for an hour")
+    form.get_by_role("button", name="Make a new secret").click()
+    kept = page.get_by_role("dialog", name="Keep the secret")
+    secret = kept.get_by_label("Secret", exact=True).inner_text()
+    assert secret != webhook["secret"]
+    kept.get_by_role("button", name="I have it").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator(".facts")).to_contain_text("signs too until")
+    assert secret not in page.content()
+    page.get_by_role("button", name="Send a test").click()
+    ((_, headers, body),) = receiver.wait_for(1)
+    for known in (secret, webhook["secret"]):
+        client.webhooks.verify_signature(body, headers, secret=known)
+
+
+def test_a_dialog_that_is_left_by_the_browsers_own_button_does_not_come_back(page, add):
+    add("http://127.0.0.1:9/hook")
+    page.goto(f"{page.url.partition('#')[0]}#/webhooks")
+    page.locator(".plate").click()
+    page.get_by_role("button", name="Change").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.locator(".plate").click()
+    expect(page.get_by_role("button", name="Change")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_what_is_pending_changes_by_itself(new_server, new_page, sdk):
     server = new_server(**RETRIES)
     client = sdk(server)
@@ -166,7 +270,8 @@ def test_a_long_list_is_loaded_as_it_is_scrolled(page, receiver, add, server):
 
 def fill(server, webhook_id, count):
     """Makes deliveries that are over."""
-    data = {"id": "run_1", "thread_id": "thread_1", "assistant_id": "asst_1", "status": "completed", "metadata": {}}
+    run = {"id": "run_1", "thread_id": "thread_1", "assistant_id": "asst_1", "status": "completed", "metadata": {}}
+    data = {"object": "thread.run", **run}
 
     def unit(tx):
         for number in range(count):
@@ -175,6 +280,7 @@ def fill(server, webhook_id, count):
             at_ms = 1_800_000_000_000 + number * 1000
             tx.run(webhooks.sql.insert_deliveries, project_id=project_id, now_ms=at_ms, wanted="%", **about)
             became = {"status": "delivered", "http_status": 200, "error": None, "next_at": None, "attempted_at": at_ms}
+            became["last_attempts"] = "[]"
             tx.run(webhooks.sql.note_attempt, webhook_id=webhook_id, event_id=event["id"], attempts=0, **became)
 
     async def work():
@@ -265,6 +371,7 @@ def test_webhooks_can_be_read_by_everybody(server, new_page, receiver, add, run,
     page.locator(f"[href$='{webhook['id']}']").click()
     expect(deliveries(page)).to_have_count(3)
     expect(page.locator(".status.failed")).to_have_count(1)
+    page.locator(".deliveries summary").first.click()
     shoot(page, f"deliveries-{look}")
     check(page)
 

@@ -33,6 +33,7 @@ from threadkeep import (
     runs,
     threads,
     tools,
+    webhook_secrets,
     webhooks,
 )
 from threadkeep.http import connection, query
@@ -251,6 +252,10 @@ def test_every_status_is_on_the_errors_page():
         ("messages in one create-thread request", Settings().thread_create_messages_max),
         ("messages in one thread", Settings().thread_messages_max),
         ("webhooks of a project", webhooks.WEBHOOKS_MAX),
+        ("`overlap_seconds`", webhooks.OVERLAP_S),
+        ("`overlap_seconds`", webhooks.OVERLAP_S_MAX),
+        ("`overlap_seconds`", webhook_secrets.OLD_SECRETS_MAX),
+        ("attempts that a webhook's delivery keeps", webhooks.LAST_ATTEMPTS_MAX),
         ("a webhook's answer", int(Settings().webhook_timeout_s)),
         ("request body", Settings().body_bytes_max // 1024**2),
         ("request bodies", Settings().bodies_bytes_max // 1024**2),

@@ -58,7 +58,7 @@ def new_ids(server, headers):
         # A project can have twenty, and requests made here make more.
         for webhook in send("/webhooks?limit=100")["data"]:
             send(f"/webhooks/{webhook['id']}", method="DELETE")
-        # Of an event that never comes here: nothing is sent anywhere.
+        # The name leads nowhere: nothing is sent anywhere.
         return send("/webhooks", {"url": "https://hooks.example/", "events": ["thread.run.expired"]})["id"]
 
     def make():
@@ -77,7 +77,7 @@ def new_ids(server, headers):
             "step_id": steps[0]["id"],
             "model": "org/model:free",
             "webhook_id": new_webhook(),
-            # It is told of nothing, so there is none.
+            # It was told of nothing, so there is none.
             "event_id": "evt_none",
         }
 

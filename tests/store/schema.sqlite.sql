@@ -36,7 +36,11 @@ CREATE INDEX webhook_deliveries_due on webhook_deliveries (webhook_id, next_at) 
 
 CREATE INDEX webhook_deliveries_over on webhook_deliveries (created_ms) where status <> 'pending';
 
+CREATE INDEX webhooks_by_old_secret on webhooks (old_secret_until, webhook_id) where old_secret_until is not null;
+
 CREATE INDEX webhooks_by_project on webhooks (project_id, created_at, webhook_id);
+
+CREATE INDEX webhooks_off on webhooks (webhook_id) where enabled = 0;
 
 CREATE TABLE 'search_words_config'(k PRIMARY KEY, v) WITHOUT ROWID;
 
@@ -225,7 +229,7 @@ CREATE TABLE webhook_deliveries (
     next_at bigint,
     attempted_at bigint,
     http_status bigint,
-    error text,
+    error text, last_attempts text not null default '[]',
     primary key (webhook_id, event_id)
 );
 
@@ -237,7 +241,7 @@ CREATE TABLE webhooks (
     secret text not null,
     events text not null,
     body text not null
-);
+, enabled bigint not null default 1, old_secrets text not null default '[]', old_secret_until bigint);
 
 CREATE UNIQUE INDEX assistants_by_seq on assistants (project_id, seq);
 

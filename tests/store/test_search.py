@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from threadkeep import messages, search, threads
+from threadkeep import messages, search, search_index, threads
 from threadkeep.context import outside_a_server
 from threadkeep.messages import MessageCreateParams
-from threadkeep.search import Indexer, SearchParams
+from threadkeep.search import SearchParams
+from threadkeep.search_index import Indexer
 from threadkeep.settings import Settings
 from threadkeep.store.queries import Query
 from threadkeep.threads import ThreadCreateParams
@@ -35,7 +36,7 @@ async def documents(store):
     return (await store.one(Query("count", count, count)))[0]
 
 
-@pytest.mark.parametrize("count", [1, search.ADDED_AT_ONCE, search.ADDED_AT_ONCE * 2 + 1])
+@pytest.mark.parametrize("count", [1, search_index.AT_ONCE, search_index.AT_ONCE * 2 + 1])
 def test_every_message_gets_one_document(on_store, count):
     async def work(store):
         await say(store, "thread_one", *["word"] * count)
@@ -78,7 +79,7 @@ def test_messages_are_found_whose_rows_take_the_numbers_of_removed_ones(on_store
 
 def test_an_edit_while_others_wait_hides_none_of_them(on_store):
     async def work(store):
-        await say(store, "thread_one", *["word"] * (search.ADDED_AT_ONCE * 2))
+        await say(store, "thread_one", *["word"] * (search_index.AT_ONCE * 2))
         page = await messages.list_(context(store), "thread_one", messages.MessageListParams(limit=1))
         edit = messages.MessageUpdateParams(content="edited")
         await messages.update(context(store), "thread_one", page.first_id, edit)
@@ -87,7 +88,7 @@ def test_an_edit_while_others_wait_hides_none_of_them(on_store):
         await Indexer(store).catch_up()
         return await documents(store), await found(store, "edited")
 
-    assert on_store(work) == (search.ADDED_AT_ONCE * 2, 1)
+    assert on_store(work) == (search_index.AT_ONCE * 2, 1)
 
 
 @pytest.mark.parametrize("newest", [1, 10, 100])

@@ -10,7 +10,7 @@ import pytest
 
 from threadkeep import testing
 from threadkeep.http import static
-from threadkeep.webhooks import ALL_EVENTS
+from threadkeep.webhook_events import ALL_EVENTS
 
 
 @pytest.fixture(scope="module")

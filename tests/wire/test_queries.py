@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from threadkeep import app, search, testing, turn, webhook_delivery
+from threadkeep import app, search_index, testing, turn, webhook_delivery
 
 THREAD = {"metadata": {"user": "abc123", "modified": "true"}}
 ASSISTANT = {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]}
@@ -50,7 +50,7 @@ REQUESTS = [
 @pytest.fixture
 def statements(servers, model, monkeypatch):
     """Notes the statements of a server that nobody else uses: `statements(request)`."""
-    for module in (app, search, webhook_delivery):
+    for module in (app, search_index, webhook_delivery):
         monkeypatch.setattr(module, "LOOK_EVERY_S", 3600)
     # However slow the machine is.
     monkeypatch.setattr(turn, "MESSAGE_SAVED_EVERY_S", 3600)

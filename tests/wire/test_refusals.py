@@ -628,6 +628,21 @@ def test_unknown_fields_are_ignored_at_every_level(ask):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/threads/thread_x/copy", {"new": 1}),
+        ("POST", "/webhooks", {"url": "https://example.com", "new": 1}),
+        ("GET", "/export?new=1", None),
+        ("GET", "/webhooks?new=1", None),
+        ("GET", "/webhooks/wh_x?new=1", None),
+    ],
+)
+def test_unknown_names_are_refused_in_what_the_original_did_not_have(ask, method, path, body):
+    expected = (400, "invalid_request_error", "unknown_parameter", "new", "Unknown parameter: 'new'.")
+    assert refusal(ask(method, path, body)) == expected
+
+
+@pytest.mark.parametrize(
     ("body", "param"),
     [
         ({"new": 1}, "new"),

@@ -24,6 +24,8 @@ BODIES = {
     "RunUpdateParams": {"metadata": {"of": "intruder"}},
     "ToolOutputsParams": {"tool_outputs": []},
     "WebhookCreateParams": {"url": "https://intruder.example.com/hook"},
+    "WebhookUpdateParams": {"url": "https://intruder.example.com/hook"},
+    "WebhookRotateSecretParams": {"overlap_seconds": 0},
 }
 # Their answers are no lists of objects that a cursor could name.
 OF_NO_OBJECT = {"/threads/search", "/export"}

@@ -7,7 +7,7 @@ interface Description {
   components: { schemas: Record<string, { properties?: Record<string, unknown> }> };
 }
 
-export const abilities = signal({ copy: false, search: false, edit: false, webhooks: false, resend: false });
+export const abilities = signal({ copy: false, search: false, edit: false, webhooks: false, resend: false, rotate: false });
 
 export async function learnAbilities(): Promise<void> {
   try {
@@ -19,6 +19,7 @@ export async function learnAbilities(): Promise<void> {
       edit: "content" in (description.components.schemas["MessageUpdateParams"]?.properties ?? {}),
       webhooks: has("/webhooks"),
       resend: has("/webhooks/{webhook_id}/deliveries/{event_id}/resend"),
+      rotate: has("/webhooks/{webhook_id}/rotate_secret"),
     };
   } catch {
     // Without it there are fewer buttons, and nothing else is lost.

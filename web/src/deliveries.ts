@@ -74,6 +74,14 @@ export class Deliveries {
     this.lookLater();
   }
 
+  /** Has a test sent. */
+  async test(): Promise<void> {
+    const made = await call<Delivery>("POST", this.path.replace(/deliveries$/, "test"));
+    // A look at the same time may have seen it first.
+    this.all.value = [made, ...this.all.value.filter(({ id }) => id !== made.id)];
+    this.lookLater();
+  }
+
   private lookLater(): void {
     clearTimeout(this.timer);
     this.timer = window.setTimeout(
@@ -125,6 +133,7 @@ interface Trouble {
 const BY_ERROR: Record<string, string> = {
   "no connection": "See whether something listens at the address and can be reached from the machine that Threadkeep is on.",
   "no answer in time": "Have the receiver answer before it does its work.",
+  "switched off": "It waited for the webhook to be switched on until its time was over.",
   "private address":
     "The name leads to a private address. Give one that is public, or start the server with --webhook-private-addresses.",
 };
@@ -147,7 +156,7 @@ export function troubleOf({ status, status_code: code, error }: Delivery): Troub
   if (found) return { cause, advice: found };
   if (code! >= 500) return { cause, advice: "The fault is at the receiver; its log says more." };
   if (code! >= 400) return { cause, advice: "The receiver refused it: look at its secret, and into its log." };
-  if (code! >= 300) return { cause, advice: "Redirects are not followed: add a webhook with the address it leads to." };
+  if (code! >= 300) return { cause, advice: "Redirects are not followed: give the address it leads to." };
   // It was taken once, and is to be sent again.
   return null;
 }

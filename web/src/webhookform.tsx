@@ -1,5 +1,6 @@
-// The form that adds a webhook, and then shows its secret, this once.
+// The forms that add a webhook, change it, and give it a new secret; a secret is shown this once.
 
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { call, wordsOf } from "./api";
 import { CopyButton } from "./copy";
@@ -17,14 +18,37 @@ export const EVENTS: [string, string][] = [
   ["thread.run.requires_action", "requires action: it waits for the outputs of functions"],
 ];
 
+// For how long the old secret signs beside the new one, in seconds.
+const OVERLAPS: [number, string][] = [
+  [86_400, "for 24 hours"],
+  [3600, "for an hour"],
+  [604_800, "for 7 days"],
+  [0, "no longer: somebody else may know it"],
+];
+
 interface Props {
-  onMade: (webhook: Webhook) => void;
+  onSaved: (webhook: Webhook) => void;
   onClose: () => void;
 }
 
-export function WebhookForm({ onMade, onClose }: Props) {
+/** Adds a webhook, or changes the one that is given. */
+export const WebhookForm = ({ webhook, ...props }: Props & { webhook?: Webhook }) => (
+  <Dialog {...props} form={(inner) => <Form webhook={webhook} {...inner} />} />
+);
+
+export const RotateForm = ({ webhook, ...props }: Props & { webhook: Webhook }) => (
+  <Dialog {...props} form={(inner) => <Rotation webhook={webhook} {...inner} />} />
+);
+
+/** A form, and then the secret that came of it, if one did. */
+function Dialog({ form, onSaved, onClose }: Props & { form: (props: Props) => ComponentChildren }) {
   const dialog = useModal();
   const [made, setMade] = useState<Webhook | null>(null);
+  const take = ({ secret, ...known }: Webhook): void => {
+    onSaved(known);
+    if (secret) setMade({ secret, ...known });
+    else onClose();
+  };
   return (
     <dialog
       ref={dialog}
@@ -33,23 +57,12 @@ export function WebhookForm({ onMade, onClose }: Props) {
       onCancel={(event) => made && event.preventDefault()}
       aria-labelledby="webhook-title"
     >
-      {made ? (
-        <Secret webhook={made} onClose={onClose} />
-      ) : (
-        <Form
-          onClose={onClose}
-          onMade={(webhook) => {
-            setMade(webhook);
-            const { secret: _, ...known } = webhook;
-            onMade(known);
-          }}
-        />
-      )}
+      {made ? <Secret webhook={made} onClose={onClose} /> : form({ onSaved: take, onClose })}
     </dialog>
   );
 }
 
-function Form({ onMade, onClose }: Props) {
+function Form({ webhook, onSaved, onClose }: Props & { webhook: Webhook | undefined }) {
   const [problem, setProblem] = useState("");
   const [isSaving, setSaving] = useState(false);
   const save = async (form: FormData): Promise<void> => {
@@ -59,8 +72,10 @@ function Form({ onMade, onClose }: Props) {
     try {
       const url = String(form.get("url")).trim();
       // Without a choice those are told as well that a later version adds.
-      const body = events.length === EVENTS.length ? { url } : { url, events };
-      onMade(await call<Webhook>("POST", "/webhooks", { body }));
+      const body: Record<string, unknown> = { events: events.length === EVENTS.length ? null : events };
+      // An address that stays is not checked anew: the server may no longer take its like.
+      if (url !== webhook?.url) body["url"] = url;
+      onSaved(await call<Webhook>("POST", webhook ? `/webhooks/${webhook.id}` : "/webhooks", { body }));
     } catch (error) {
       setProblem(wordsOf(error));
       setSaving(false);
@@ -73,7 +88,7 @@ function Form({ onMade, onClose }: Props) {
         void save(new FormData(event.currentTarget));
       }}
     >
-      <h2 id="webhook-title">Add a webhook</h2>
+      <h2 id="webhook-title">{webhook ? "Change the webhook" : "Add a webhook"}</h2>
       <label>
         Address
         <input
@@ -81,6 +96,7 @@ function Form({ onMade, onClose }: Props) {
           type="url"
           required
           maxLength={2048}
+          defaultValue={webhook?.url}
           placeholder="https://app.example.com/hook"
           autoComplete="off"
           autoFocus
@@ -90,11 +106,51 @@ function Form({ onMade, onClose }: Props) {
         <legend>Tell it when a run is</legend>
         {EVENTS.map(([event, label]) => (
           <label class="check" key={event}>
-            <input type="checkbox" name="events" value={event} defaultChecked /> {label}
+            <input type="checkbox" name="events" value={event} defaultChecked={webhook?.events.includes(event) ?? true} />{" "}
+            {label}
           </label>
         ))}
       </fieldset>
-      <FormEnd problem={problem} action="Add" isHeld={isSaving} onCancel={onClose} />
+      <FormEnd problem={problem} action={webhook ? "Save" : "Add"} isHeld={isSaving} onCancel={onClose} />
+    </form>
+  );
+}
+
+function Rotation({ webhook, onSaved, onClose }: Props & { webhook: Webhook }) {
+  const [problem, setProblem] = useState("");
+  const [isSaving, setSaving] = useState(false);
+  const save = async (form: FormData): Promise<void> => {
+    setSaving(true);
+    try {
+      const body = { overlap_seconds: Number(form.get("overlap")) };
+      onSaved(await call<Webhook>("POST", `/webhooks/${webhook.id}/rotate_secret`, { body }));
+    } catch (error) {
+      setProblem(wordsOf(error));
+      setSaving(false);
+    }
+  };
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        void save(new FormData(event.currentTarget));
+      }}
+    >
+      <h2 id="webhook-title">A new secret</h2>
+      <p>
+        What is sent to <code class="address">{webhook.url}</code> is signed with it from now on.
+      </p>
+      <label>
+        The old secret signs too
+        <select name="overlap" autoFocus>
+          {OVERLAPS.map(([seconds, words]) => (
+            <option key={seconds} value={seconds}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </label>
+      <FormEnd problem={problem} action="Make a new secret" isHeld={isSaving} onCancel={onClose} />
     </form>
   );
 }

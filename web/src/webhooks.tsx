@@ -4,12 +4,13 @@ import { signal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { abilities } from "./abilities";
 import { call, key, query, wordsOf } from "./api";
-import { Deliveries, troubleOf } from "./deliveries";
+import { Deliveries } from "./deliveries";
+import { DeliveryRow, nameOf } from "./deliveryrow";
 import { announce, complain } from "./notices";
 import { goToWebhooks } from "./place";
-import { amount, duration, fullTime, shortTime } from "./times";
+import { amount, fullTime, shortTime } from "./times";
 import { deleteLater, isGone } from "./undo";
-import { EVENTS, WebhookForm } from "./webhookform";
+import { EVENTS, RotateForm, WebhookForm } from "./webhookform";
 import type { Delivery, Page, Webhook } from "./wire";
 
 // A project has fewer.
@@ -20,7 +21,8 @@ const webhooks = signal<readonly Webhook[] | null>(null);
 // What each was told last.
 const latest = signal<ReadonlyMap<string, Delivery>>(new Map());
 const problem = signal("");
-const isAdding = signal(false);
+// The dialog that is open.
+const dialog = signal<"" | "add" | "change" | "rotate">("");
 
 async function load(withLatest: boolean): Promise<void> {
   try {
@@ -40,6 +42,25 @@ async function load(withLatest: boolean): Promise<void> {
 const pathOf = (webhookId: string): string => `/webhooks/${webhookId}`;
 
 const cut = (url: string): string => (url.length > CHARACTERS_TOLD ? `${url.slice(0, CHARACTERS_TOLD)}…` : url);
+
+/** Shows a webhook as it is now; a new one comes first. */
+function put(changed: Webhook): void {
+  const known = webhooks.value ?? [];
+  const isKnown = known.some(({ id }) => id === changed.id);
+  webhooks.value = isKnown ? known.map((other) => (other.id === changed.id ? changed : other)) : [changed, ...known];
+}
+
+function closeDialog(): void {
+  dialog.value = "";
+}
+
+const isOff = (webhook: Webhook | undefined): boolean => webhook?.enabled === false;
+
+async function turn(webhook: Webhook): Promise<void> {
+  const enabled = isOff(webhook);
+  put(await call<Webhook>("POST", pathOf(webhook.id), { body: { enabled } }));
+  announce(enabled ? "The webhook is on." : "The webhook is off.");
+}
 
 function remove(webhook: Webhook): void {
   const putBack = (): void => {
@@ -64,6 +85,8 @@ export function Webhooks({ webhookId }: { webhookId: string }) {
   const box = useRef<HTMLDivElement>(null);
   // What had the focus is gone by now.
   useEffect(() => box.current?.focus(), [webhookId]);
+  // Who leaves by the browser's own button leaves the dialog, too.
+  useEffect(() => closeDialog, [webhookId]);
   const webhook = webhooks.value?.find(({ id }) => id === webhookId);
   return (
     <>
@@ -89,16 +112,11 @@ export function Webhooks({ webhookId }: { webhookId: string }) {
           )}
         </div>
       </div>
-      {isAdding.value && (
-        <WebhookForm
-          onClose={() => {
-            isAdding.value = false;
-          }}
-          onMade={(made) => {
-            webhooks.value = [made, ...(webhooks.value ?? [])];
-          }}
-        />
+      {dialog.value === "add" && <WebhookForm onClose={closeDialog} onSaved={put} />}
+      {webhook && dialog.value === "change" && (
+        <WebhookForm webhook={webhook} onClose={closeDialog} onSaved={put} />
       )}
+      {webhook && dialog.value === "rotate" && <RotateForm webhook={webhook} onClose={closeDialog} onSaved={put} />}
     </>
   );
 }
@@ -115,7 +133,7 @@ function AllHeader() {
           type="button"
           class="quiet"
           onClick={() => {
-            isAdding.value = true;
+            dialog.value = "add";
           }}
         >
           Add a webhook
@@ -160,7 +178,9 @@ function All({ webhooks }: { webhooks: readonly Webhook[] | null }) {
                 <code class="address">{webhook.url}</code>
                 <Latest delivery={latest.value.get(webhook.id)} />
               </span>
-              <span class="muted small">{wordsOfEvents(webhook.events)}</span>
+              <span class="muted small">
+                {isOff(webhook) && <span class="status">off</span>} {wordsOfEvents(webhook.events)}
+              </span>
             </a>
           </li>
         ))}
@@ -182,8 +202,6 @@ function Latest({ delivery }: { delivery: Delivery | undefined }) {
     </span>
   );
 }
-
-const nameOf = (event: string): string => event.replace("thread.run.", "").replaceAll("_", " ");
 
 const wordsOfEvents = (events: readonly string[]): string =>
   events.length === EVENTS.length ? "All events" : events.map(nameOf).join(", ");
@@ -210,18 +228,8 @@ function One({ webhook, webhookId }: { webhook: Webhook | undefined; webhookId: 
   const { all, isLoaded, problem } = deliveries;
   return (
     <>
-      {webhook && (
-        <dl class="facts">
-          <dt>Events</dt>
-          <dd>{wordsOfEvents(webhook.events)}</dd>
-          <dt>Added</dt>
-          <dd>{fullTime(webhook.created_at)}</dd>
-          <dt>Id</dt>
-          <dd>
-            <code>{webhook.id}</code>
-          </dd>
-        </dl>
-      )}
+      {webhook && <Facts webhook={webhook} />}
+      {webhook && abilities.value.rotate && <Actions webhook={webhook} onTest={() => deliveries.test()} />}
       <div class="line">
         <h2>Deliveries</h2>
         <button
@@ -243,11 +251,84 @@ function One({ webhook, webhookId }: { webhook: Webhook | undefined; webhookId: 
       )}
       <ol class="deliveries" aria-label="Deliveries">
         {all.value.map((delivery) => (
-          <DeliveryRow key={delivery.id} delivery={delivery} onResend={() => deliveries.resend(delivery)} />
+          <DeliveryRow
+            key={delivery.id}
+            delivery={delivery}
+            isOff={isOff(webhook)}
+            onResend={() => deliveries.resend(delivery)}
+          />
         ))}
       </ol>
       {deliveries.hasOlder.value && <Older onWanted={() => deliveries.loadOlder().catch(complain)} />}
     </>
+  );
+}
+
+function Facts({ webhook }: { webhook: Webhook }) {
+  const { old_secret_expires_at: overlapEnd } = webhook;
+  return (
+    <dl class="facts">
+      <dt>Events</dt>
+      <dd>{wordsOfEvents(webhook.events)}</dd>
+      {isOff(webhook) && (
+        <>
+          <dt>State</dt>
+          <dd>
+            <span class="status">off</span> What happens now is not told. What is pending waits.
+          </dd>
+        </>
+      )}
+      {overlapEnd && overlapEnd > Date.now() / 1000 && (
+        <>
+          <dt>Old secret</dt>
+          <dd>signs too until {fullTime(overlapEnd)}</dd>
+        </>
+      )}
+      <dt>Added</dt>
+      <dd>{fullTime(webhook.created_at)}</dd>
+      <dt>Id</dt>
+      <dd>
+        <code>{webhook.id}</code>
+      </dd>
+    </dl>
+  );
+}
+
+function Actions({ webhook, onTest }: { webhook: Webhook; onTest: () => Promise<void> }) {
+  // Not disabled meanwhile: a button that is loses the focus.
+  const isAsking = useRef(false);
+  const once = async (work: () => Promise<void>): Promise<void> => {
+    if (isAsking.current) return;
+    isAsking.current = true;
+    await work().catch(complain);
+    isAsking.current = false;
+  };
+  const test = (): Promise<void> => onTest().then(() => announce("A test is sent."));
+  return (
+    <div class="buttons" role="group" aria-label="Webhook">
+      <button type="button" disabled={isOff(webhook)} onClick={() => void once(test)}>
+        Send a test
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          dialog.value = "change";
+        }}
+      >
+        Change
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          dialog.value = "rotate";
+        }}
+      >
+        New secret
+      </button>
+      <button type="button" onClick={() => void once(() => turn(webhook))}>
+        {isOff(webhook) ? "Switch on" : "Switch off"}
+      </button>
+    </div>
   );
 }
 
@@ -264,65 +345,4 @@ function Older({ onWanted }: { onWanted: () => void }) {
       Older deliveries
     </button>
   );
-}
-
-function DeliveryRow({ delivery, onResend }: { delivery: Delivery; onResend: () => Promise<void> }) {
-  const [isAsking, setAsking] = useState(false);
-  const trouble = troubleOf(delivery);
-  const { data } = delivery;
-  const resend = async (): Promise<void> => {
-    setAsking(true);
-    try {
-      await onResend();
-      announce("It is sent again.");
-    } catch (error) {
-      complain(error);
-    }
-    setAsking(false);
-  };
-  return (
-    <li>
-      <div class="line">
-        <span>
-          <span class={`status ${delivery.status}`}>{delivery.status}</span> <span>run {nameOf(delivery.type)}</span>
-        </span>
-        <time class="muted small" dateTime={new Date(delivery.created_at * 1000).toISOString()}>
-          {fullTime(delivery.created_at)}
-        </time>
-      </div>
-      {trouble && (
-        <p class="small">
-          {trouble.cause} <span class="muted">{trouble.advice}</span>
-        </p>
-      )}
-      <div class="line">
-        <span class="muted small">{wordsOfAttempts(delivery)}</span>
-        <span class="aside">
-          {data && (
-            <a class="quiet" href={`#/${data.thread_id}/runs/${data.id}`} title={data.id}>
-              See the run
-            </a>
-          )}
-          {abilities.value.resend && (
-            <button type="button" class="quiet" disabled={isAsking} onClick={() => void resend()}>
-              Send again
-            </button>
-          )}
-        </span>
-      </div>
-    </li>
-  );
-}
-
-/** How often it was tried, what the last answer was, and when it is tried again. */
-function wordsOfAttempts({ status, attempts, status_code, last_attempt_at, next_attempt_at }: Delivery): string {
-  if (!attempts) return "not sent yet";
-  const words = [attempts === 1 ? "1 attempt" : `${amount(attempts)} attempts`];
-  if (status === "delivered" && status_code) words.push(`answered with ${status_code}`);
-  if (last_attempt_at && attempts > 1) words.push(`the last ${fullTime(last_attempt_at)}`);
-  if (status === "pending" && next_attempt_at) {
-    const seconds = Math.round(next_attempt_at - Date.now() / 1000);
-    words.push(seconds < 1 ? "the next at once" : `the next in ${duration(seconds)}`);
-  }
-  return words.join(", ");
 }

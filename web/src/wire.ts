@@ -134,6 +134,9 @@ export interface Webhook {
   created_at: number;
   url: string;
   events: string[];
+  // Older servers do not say.
+  enabled?: boolean;
+  old_secret_expires_at?: number | null;
   // Only when it was made.
   secret?: string;
 }
@@ -142,12 +145,20 @@ export interface Delivery {
   id: string;
   type: string;
   created_at: number;
-  // The run it is of; older servers do not say.
-  data?: { id: string; thread_id: string };
+  // The run it is of; a test is of none, and older servers do not say.
+  data?: { id: string; thread_id?: string };
   status: "pending" | "delivered" | "failed";
   attempts: number;
   next_attempt_at: number | null;
   last_attempt_at: number | null;
+  status_code: number | null;
+  error: string | null;
+  last_attempts?: Attempt[];
+}
+
+export interface Attempt {
+  attempted_at: number;
+  duration_ms: number;
   status_code: number | null;
   error: string | null;
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import context, imports, projects, retention, search, threads, transfers
+from threadkeep import context, imports, projects, retention, search_index, threads, transfers
 from threadkeep.cli.command import add_anchor, add_command, now, seconds, with_store
 from threadkeep.errors import CommandError
 from threadkeep.settings import Settings
@@ -75,7 +75,7 @@ def _finish_deletions(copy: Transaction) -> None:
     """What the server has not removed yet must not live on in copies. One for an upgrade may have an older schema."""
     if migrate.version(copy) == migrate.LATEST:
         threads.finish_deletions(copy)
-        search.finish(copy)
+        search_index.finish(copy)
 
 
 def _restore(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import limits, projects, webhooks
+from threadkeep import limits, projects, webhook_events, webhooks
 from threadkeep.cli.command import add_anchor, add_command, day, in_project, now, print_rows, seconds, with_store
 from threadkeep.errors import CommandError
 from threadkeep.limits import Limits
@@ -53,7 +53,9 @@ def add_webhooks(commands: Any) -> None:
     create = add_command(actions, "create", _webhooks_create, "add a webhook; its secret is shown only once")
     create.add_argument("url")
     create.add_argument(
-        "--events", metavar="NAMES", help=f"the events to send, separated by commas: {' '.join(webhooks.ALL_EVENTS)}"
+        "--events",
+        metavar="NAMES",
+        help=f"the events to send, separated by commas: {' '.join(webhook_events.ALL_EVENTS)}",
     )
     listed = add_command(actions, "list", _webhooks_list, "list a project's webhooks, without their secrets")
     delete = add_command(actions, "delete", _webhooks_delete, "delete a webhook and its pending events")
@@ -201,7 +203,10 @@ def _webhooks_list(arguments: argparse.Namespace, settings: Settings, _: dict[st
     if arguments.json:
         print(json.dumps(found))
         return
-    lines = [f"{webhook['id']}  {day(webhook['created_at'])}  {webhook['url']}" for webhook in found]
+    lines = [
+        f"{webhook['id']}  {day(webhook['created_at'])}  {webhook['url']}{'' if webhook['enabled'] else '  (off)'}"
+        for webhook in found
+    ]
     print("\n".join(lines) or "no webhooks")
 
 

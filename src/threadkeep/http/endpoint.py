@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from threadkeep import idempotency, ids, invalid, validation
 from threadkeep.context import Context
@@ -77,13 +78,18 @@ PREFIXES = {
 }
 
 
+class NoParams(Struct, frozen=True):
+    """The query of what takes none."""
+
+
 class Endpoint:
     """A route made ready: decoders built, path parameters named."""
 
     def __init__(self, route: Route, *, strict: bool) -> None:
         self.route = route
         self.name = f"{route.method} {route.path}"
-        self._strict = strict
+        # What is ours has no old clients to be patient with: a misspelt filter must not list everything.
+        self._knows_all_names = strict or route.ours
         self._operation = route.operation
         self._parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
         self._headers = [(name.replace("-", "_"), name.encode()) for name in route.headers]
@@ -163,8 +169,9 @@ class Endpoint:
             body = body if body and not body.isspace() else b"{}"
             return self._decode(dialect.body_from_v1(body) if v1 else body)
         if self.route.query is not None:
-            # What is ours has no old clients to be patient with: a misspelt filter must not list everything.
-            return query.parse(query_string, self.route.query, strict=self._strict or self.route.ours)
+            return query.parse(query_string, self.route.query, strict=self._knows_all_names)
+        if self.route.ours:
+            query.parse(query_string, NoParams, strict=True)
         return None
 
     def _decode(self, body: bytes) -> Any:
@@ -178,13 +185,15 @@ class Endpoint:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             validation.parse(body)
             raise invalid.not_json() from None
-        if self._strict and (error := validation.explain(validation.parse(body), self.route.body, strict=True)):
-            raise error
+        if self._knows_all_names:
+            error = validation.explain(validation.parse(body), self.route.body, strict=True)
+            if error:
+                raise error
         if b"\\u0000" in body:
             validation.refuse_nul(validation.parse(body))
         return params
 
     def _refusal(self, body: bytes) -> Exception:
-        error = validation.explain(validation.parse(body), self.route.body, strict=self._strict)
+        error = validation.explain(validation.parse(body), self.route.body, strict=self._knows_all_names)
         # The decoder stops at the first of two values for one name, the second look sees the last.
         return error or BadRequestError("Invalid request body: a property is given twice.")

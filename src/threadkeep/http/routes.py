@@ -40,7 +40,14 @@ from threadkeep.run_rows import Run
 from threadkeep.run_steps import RunStep, RunStepListParams, RunStepRetrieveParams
 from threadkeep.search import SearchParams, SearchResult
 from threadkeep.threads import Thread, ThreadCreateParams, ThreadDeleted, ThreadListParams, ThreadUpdateParams
-from threadkeep.webhooks import Webhook, WebhookCreateParams, WebhookDeleted, WebhookDelivery
+from threadkeep.webhooks import (
+    Webhook,
+    WebhookCreateParams,
+    WebhookDeleted,
+    WebhookDelivery,
+    WebhookRotateSecretParams,
+    WebhookUpdateParams,
+)
 
 ASSISTANT = "/assistants/{assistant_id}"
 MESSAGES = "/threads/{thread_id}/messages"
@@ -171,7 +178,38 @@ ROUTES = (
         ours=True,
     ),
     Route("GET", WEBHOOK, webhooks.retrieve, "Retrieve webhook", result=Webhook, beta=False, ours=True),
+    Route(
+        "POST",
+        WEBHOOK,
+        webhooks.update,
+        "Modify webhook",
+        body=WebhookUpdateParams,
+        result=Webhook,
+        beta=False,
+        ours=True,
+    ),
     Route("DELETE", WEBHOOK, webhooks.delete, "Delete webhook", result=WebhookDeleted, beta=False, ours=True),
+    Route(
+        "POST",
+        f"{WEBHOOK}/rotate_secret",
+        webhooks.rotate_secret,
+        "Rotate webhook secret",
+        body=WebhookRotateSecretParams,
+        result=Webhook,
+        takes_key=True,
+        beta=False,
+        ours=True,
+    ),
+    Route(
+        "POST",
+        f"{WEBHOOK}/test",
+        webhooks.test,
+        "Test webhook",
+        result=WebhookDelivery,
+        takes_key=True,
+        beta=False,
+        ours=True,
+    ),
     Route(
         "GET",
         f"{WEBHOOK}/deliveries",

@@ -26,7 +26,7 @@ create table message_versions (
     primary key (thread_id, message_id, seq)
 )
 
--- Full-text search. A document has the words of one message (search.py tells which). Positions grow with the time of the
+-- Full-text search. A document has the words of one message (search_index.py tells which). Positions grow with the time of the
 -- message, so that the newest come first; `seq` is the message's number in its thread.
 -- Differs on SQLite: the position is the row's number, which the index of words knows it by.
 -- name: create_search_documents [sqlite]
@@ -66,9 +66,9 @@ create virtual table search_words using fts5(
     words, content='search_documents', content_rowid='position', columnsize=0, detail=none, tokenize='ascii'
 )
 
--- Words of deleted text are not to stay in the file.
--- name: delete_words_securely [sqlite]
-insert into search_words (search_words, rank) values ('secure-delete', 1)
+-- Words of deleted text are not to stay in the file: above zero, some do (search_index.sql).
+-- name: create_removed_words [sqlite]
+insert into revisions (subject, revision) values ('removed_words', 0)
 
 -- Messages whose documents may be out of date: those of a thread whose number is above `low` and not above `high`.
 -- name: create_search_queue [sqlite]
@@ -109,3 +109,25 @@ alter table projects add column retention_anchor text
 
 -- name: add_retention_s
 alter table projects add column retention_s bigint
+
+-- 1, or 0 for a webhook that is switched off.
+-- name: add_webhooks_enabled
+alter table webhooks add column enabled bigint not null default 1
+
+-- name: create_webhooks_off
+create index webhooks_off on webhooks (webhook_id) where enabled = 0
+
+-- Secrets that were replaced and sign for a while yet: a JSON array. `old_secret_until` is when the first of them is to
+-- be erased; milliseconds.
+-- name: add_webhooks_old_secrets
+alter table webhooks add column old_secrets text not null default '[]'
+
+-- name: add_webhooks_old_secret_until
+alter table webhooks add column old_secret_until bigint
+
+-- name: create_webhooks_by_old_secret
+create index webhooks_by_old_secret on webhooks (old_secret_until, webhook_id) where old_secret_until is not null
+
+-- What came of the last attempts, the newest first: a JSON array.
+-- name: add_webhook_deliveries_last_attempts
+alter table webhook_deliveries add column last_attempts text not null default '[]'

@@ -1,0 +1,76 @@
+"""What webhooks are told: the events, as they are stored and sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Struct
+
+from threadkeep.context import Context
+
+if TYPE_CHECKING:
+    from threadkeep.run_rows import Run
+
+EventType: TypeAlias = Literal[
+    "thread.run.completed",
+    "thread.run.incomplete",
+    "thread.run.failed",
+    "thread.run.cancelled",
+    "thread.run.expired",
+    "thread.run.requires_action",
+]
+ALL_EVENTS: tuple[EventType, ...] = get_args(EventType)
+# Sent when it is asked for, whatever events a webhook wants.
+TEST_EVENT = "webhook.test"
+
+
+class EventRun(Struct, kw_only=True, tag_field="object", tag="thread.run"):
+    """The run that an event is about; the API has the rest."""
+
+    id: str
+    thread_id: str
+    assistant_id: str
+    status: str
+    metadata: dict[str, str]
+
+
+class EventWebhook(Struct, kw_only=True, tag_field="object", tag="webhook"):
+    """The webhook that is tested: a test event is about no run."""
+
+    id: str
+
+
+class WebhookEvent(Struct, kw_only=True):
+    """What is sent."""
+
+    id: str
+    object: Literal["event"] = "event"
+    type: str
+    created_at: int
+    data: EventRun | EventWebhook
+
+
+decode = msgspec.json.Decoder(WebhookEvent).decode
+
+
+def of_run(run: Run, seq: int, now: int) -> WebhookEvent:
+    """What tells of the status that the run has entered `now`; `seq` is the number of the event that tells of it."""
+    return WebhookEvent(
+        # The same however often the unit is run.
+        id=f"evt_{run.id.removeprefix('run_')}_{seq}",
+        type=f"thread.run.{run.status}",
+        created_at=now,
+        data=EventRun(
+            id=run.id,
+            thread_id=run.thread_id,
+            assistant_id=run.assistant_id,
+            status=run.status,
+            metadata=run.metadata,
+        ),
+    )
+
+
+def of_test(ctx: Context, webhook_id: str) -> WebhookEvent:
+    """What tries a webhook."""
+    return WebhookEvent(id=ctx.new_id("evt"), type=TEST_EVENT, created_at=ctx.now(), data=EventWebhook(id=webhook_id))
