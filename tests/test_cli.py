@@ -17,7 +17,7 @@ import pytest
 
 from threadkeep.store import migrate
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture

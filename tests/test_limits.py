@@ -20,15 +20,22 @@ MINUTE = limits.MINUTE_S
 
 
 @pytest.fixture(scope="module")
-def model():
+def module_model():
     with testing.model() as model:
         yield model
 
 
 @pytest.fixture
-def limited(servers, database, model):
+def model(module_model):
+    yield module_model
+    # What a test has held.
+    module_model.reset()
+
+
+@pytest.fixture
+def limited(servers, database, module_model):
     """A server of which limits are said to projects and keys."""
-    return servers(database, upstream_url=model.base_url, keep_alive_s=76.0)
+    return servers(database, upstream_url=module_model.base_url, keep_alive_s=76.0)
 
 
 def say(server, subject, **chosen):
@@ -173,15 +180,12 @@ def start_run(http, model_name="text:1@0.01"):
 def test_unfinished_runs_are_limited(limited, project, http, model, whose):
     say(limited, project[0] if whose == "project" else key_id_of(limited, project[1]), runs=2)
     model.hold()
-    try:
-        runs = [start_run(http, "text:3") for _ in range(3)]
-        assert [run.status_code for run in runs] == [200, 200, 429]
-        assert f"This {whose} has 2 unfinished runs" in runs[-1].json()["error"]["message"]
-        first = runs[0].json()
-        http.post(f"/threads/{first['thread_id']}/runs/{first['id']}/cancel")
-        assert start_run(http, "text:3").status_code == 200
-    finally:
-        model.release()
+    runs = [start_run(http, "text:3") for _ in range(3)]
+    assert [run.status_code for run in runs] == [200, 200, 429]
+    assert f"This {whose} has 2 unfinished runs" in runs[-1].json()["error"]["message"]
+    first = runs[0].json()
+    http.post(f"/threads/{first['thread_id']}/runs/{first['id']}/cancel")
+    assert start_run(http, "text:3").status_code == 200
 
 
 @pytest.mark.parametrize("whose", ["project", "key"])
@@ -189,14 +193,11 @@ def test_of_many_runs_at_the_same_moment_none_is_one_too_many(limited, project, 
     say(limited, project[0] if whose == "project" else key_id_of(limited, project[1]), runs=3)
     assistant = http.post("/assistants", json={"model": "text:3", "instructions": "Be brief."}).json()
     model.hold()
-    try:
-        with ThreadPoolExecutor(12) as pool:
-            answers = list(
-                pool.map(lambda _: http.post("/threads/runs", json={"assistant_id": assistant["id"]}), range(12))
-            )
-        assert [answer.status_code for answer in answers].count(200) == 3
-    finally:
-        model.release()
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(
+            pool.map(lambda _: http.post("/threads/runs", json={"assistant_id": assistant["id"]}), range(12))
+        )
+    assert [answer.status_code for answer in answers].count(200) == 3
 
 
 def test_no_run_begins_once_the_tokens_of_the_day_are_used(limited, project, http):

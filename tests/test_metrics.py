@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.ports import free_port
 
 from threadkeep import server as serving
 from threadkeep import testing
@@ -138,8 +138,7 @@ def test_the_page_takes_no_other_method(servers):
 
 
 def test_metrics_have_an_address_of_their_own_if_wanted(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
 
     async def main():
         settings = testing.Settings(port=0, metrics_port=port, database=f"sqlite:///{tmp_path / 'a.db'}")
@@ -159,8 +158,7 @@ def test_a_fault_of_the_page_at_its_own_address_is_a_500_and_logged(tmp_path, mo
         raise ValueError("a fault")
 
     async def main():
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        port = free_port()
         settings = testing.Settings(port=0, metrics_port=port, database=f"sqlite:///{tmp_path / 'a.db'}")
         app = Threadkeep(settings)
         monkeypatch.setattr(app.metrics_page, "_page", fail)

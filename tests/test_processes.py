@@ -32,5 +32,5 @@ Processes(2, lambda number: {work}).run()
 )
 def test_a_signal_ends_all_processes_whenever_it_comes(name, work):
     program = PROGRAM.format(name=name, work=work)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -74,14 +74,14 @@ def test_a_thread_goes_when_its_time_has_come(server, client, new_thread, anchor
 
 
 def test_a_message_makes_a_thread_stay_that_goes_by_its_activity(server, client, new_thread):
-    by_creation, by_activity = new_thread("created_at", 2), new_thread("last_active_at", 2)
+    by_creation, by_activity = new_thread("created_at"), new_thread("last_active_at")
     for thread in (by_creation, by_activity):
         client.beta.threads.messages.create(thread.id, role="user", content="still here")
     created = by_activity.created_at
     newest = client.beta.threads.messages.list(by_activity.id).data[0].created_at
-    expire(server, newest + 1)
+    expire(server, newest + DAY - 1)
     assert is_there(client, by_activity)
-    expire(server, max(newest, created) + 2)
+    expire(server, max(newest, created) + DAY)
     assert not is_there(client, by_activity)
     assert not is_there(client, by_creation)
 
@@ -99,15 +99,16 @@ def test_a_thread_with_an_active_run_stays_until_it_is_over(servers, database, n
         server = servers(database, upstream_url=model.base_url)
         client = new_client(server)
         assistant = client.beta.assistants.create(model="scripted")
-        rule = {"anchor": "created_at", "seconds": 1}
+        # So long that the server does not find it over by itself.
+        rule = {"anchor": "created_at", "seconds": DAY // 2}
         said = [{"role": "user", "content": "hello"}]
         thread = client.beta.threads.create(messages=said, extra_body={"expires_after": rule})
         model.hold()
         run = client.beta.threads.runs.create(thread_id=thread.id, assistant_id=assistant.id)
         expire(server, now() + DAY)
         assert is_there(client, thread)
-        model.release()
         client.beta.threads.runs.cancel(run.id, thread_id=thread.id)
+        model.release()
         expire(server, now() + 2 * DAY)
         assert not is_there(client, thread)
 

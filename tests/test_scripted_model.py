@@ -99,6 +99,19 @@ def test_a_stream_can_be_held_and_released(model, client):
     assert [chunk.choices[0].delta.content for chunk in chunks] == ["c", None]
 
 
+def test_a_stream_from_before_a_reset_is_neither_held_nor_counted_any_more(model, client):
+    model.reply(text("a", "b", "c"))
+    model.hold(after=2)
+    earlier = iter(client.chat.completions.create(model="scripted", messages=HELLO, stream=True))
+    next(earlier)
+    model.reset()
+    model.hold(after=2)
+    assert [chunk.choices[0].delta.content for chunk in earlier] == ["a", "b", "c", None]
+    later = iter(client.chat.completions.create(model="scripted", messages=HELLO, stream=True))
+    assert [next(later).choices[0].delta.content for _ in range(2)] == ["", "Hello"]
+    model.release()
+
+
 def test_errors_have_the_envelope(model, client):
     model.reply(error(400, "Too long.", code="context_length_exceeded"), error(429, retry_after_s=7))
     with pytest.raises(openai.BadRequestError) as caught:

@@ -64,12 +64,12 @@ async def answer_of(upstreams, request):
             yield parts
 
 
-def ask(model, name="scripted", *, lacks=(), retries=1, **request):
+def ask(model, name="scripted", *, lacks=(), retries=1, patience_s=60.0, **request):
     """All parts of the answer, in the order in which they came."""
     settings = Settings(
         upstreams=(UpstreamSettings(name="test", url=model.base_url, lacks=frozenset(lacks)),),
         upstream_retries=retries,
-        upstream_idle_timeout_s=0.3,
+        upstream_idle_timeout_s=patience_s,
     )
 
     async def work(upstreams):
@@ -577,7 +577,7 @@ def test_a_reason_that_means_failure_is_a_fault(model):
 @pytest.mark.parametrize("tokens", [(), ("Half",)])
 def test_a_silent_server_is_given_up(model, tokens):
     model.reply(silence(*tokens))
-    assert fault(model) == ("server_error", "The model server was silent for too long.")
+    assert fault(model, patience_s=0.3) == ("server_error", "The model server was silent for too long.")
     assert len(model.requests) == 1
 
 

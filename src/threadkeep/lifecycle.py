@@ -132,11 +132,12 @@ def lease_end(ctx: Context) -> int:
 
 def claim(tx: Transaction, ctx: Context, held: HeldRun) -> Entry:
     """A queued run gets an owner; `held.fence` is theirs."""
+    now = ctx.now()
     if held.run.expires_at is None:
         # It waited behind another: its time begins now, and what that one said belongs to its context.
-        held.run.expires_at = ctx.now() + ctx.settings.run_lifetime_s
+        held.run.expires_at = now + ctx.settings.run_lifetime_s
         held.plan.context_to = message_end(tx, held.run.thread_id)
-    enter(held.run, "in_progress", ctx.now())
+    enter(held.run, "in_progress", now)
     return _change_hands(tx, held, lease_end(ctx))
 
 
@@ -148,11 +149,12 @@ def request_action(
         AwaitedCall(id=call.id, function=AwaitedFunction(call.function.name, call.function.arguments)) for call in calls
     ]
     action = RequiredAction(submit_tool_outputs=SubmitToolOutputs(awaited))
-    enter(held.run, "requires_action", ctx.now(), action=action)
+    now_ms = ctx.now_ms()
+    enter(held.run, "requires_action", now_ms // 1000, action=action)
     held.plan.turn = used
     assert held.run.expires_at is not None
     appended = _change_hands(tx, held, held.run.expires_at * 1000, before)
-    tx.run_all([webhooks.change(ctx, held.project_id, held.run, appended.last_seq)])
+    tx.run_all([webhooks.change(held.project_id, held.run, appended.last_seq, now_ms)])
     return appended
 
 
@@ -163,10 +165,11 @@ def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, 
     assert isinstance(numbered.step.step_details, run_steps.ToolCalls)
     for call in numbered.step.step_details.tool_calls:
         call.function.output = outputs[call.id]
-    run_steps.finish(numbered.step, "completed", ctx.now())
+    now = ctx.now()
+    run_steps.finish(numbered.step, "completed", now)
     numbered.step.usage, held.plan.turn = held.plan.turn, None
     tx.run_all([run_steps.change(numbered.step, numbered.seq)])
-    enter(held.run, "queued", ctx.now())
+    enter(held.run, "queued", now)
     return _change_hands(tx, held, ctx.now_ms(), [step_event(numbered.step)])
 
 
@@ -212,19 +215,22 @@ def end(
 
     What is still open is closed first. `before` are events that come ahead of that and of the run's own.
     """
-    closing = [*(before or ()), *_close(tx, held, ctx.now(), status, error)]
-    enter(held.run, status, ctx.now(), error=error, reason=reason)
+    # One moment for all that ends: between two looks at the clock a second may begin.
+    now_ms = ctx.now_ms()
+    now = now_ms // 1000
+    closing = [*(before or ()), *_close(tx, held, now, status, error)]
+    enter(held.run, status, now, error=error, reason=reason)
     held.run.usage = held.plan.spent
     kept_ms = int(ctx.settings.run_events_kept_s * 1000)
     if held.plan.is_withheld:
         kept_ms = min(kept_ms, events.WITHHELD_FOR_MS)
     # From now on `wake_at` is when the events may go.
-    appended = _change_hands(tx, held, ctx.now_ms() + kept_ms, closing)
+    appended = _change_hands(tx, held, now_ms + kept_ms, closing)
     if not keeps_thread:
         _release(tx, held)
     spent = held.plan.spent
-    used = usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, ctx.now(), spent)
-    tx.run_all([used, webhooks.change(ctx, held.project_id, held.run, appended.last_seq)])
+    used = usage.change(held.project_id, held.plan.key_id, held.run.assistant_id, held.run.id, now, spent)
+    tx.run_all([used, webhooks.change(held.project_id, held.run, appended.last_seq, now_ms)])
     return appended
 
 

@@ -54,13 +54,13 @@ class WebhookEvent(Struct, kw_only=True):
 decode = msgspec.json.Decoder(WebhookEvent).decode
 
 
-def of_run(ctx: Context, run: Run, seq: int) -> WebhookEvent:
-    """What tells of the run's status; `seq` is the number of its event."""
+def of_run(run: Run, seq: int, now: int) -> WebhookEvent:
+    """What tells of the status that the run has entered `now`; `seq` is the number of the event that tells of it."""
     return WebhookEvent(
         # The same however often the unit is run.
         id=f"evt_{run.id.removeprefix('run_')}_{seq}",
         type=f"thread.run.{run.status}",
-        created_at=ctx.now(),
+        created_at=now,
         data=EventRun(
             id=run.id,
             thread_id=run.thread_id,

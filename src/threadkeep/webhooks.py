@@ -305,13 +305,16 @@ async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
     return await ctx.store.write(unit)
 
 
-def change(ctx: Context, project_id: str, run: Run, seq: int) -> Change:
-    """What notes that the project's webhooks are to be told of the run's status; `seq` is the number of its event."""
-    event = webhook_events.of_run(ctx, run, seq)
+def change(project_id: str, run: Run, seq: int, now_ms: int) -> Change:
+    """What notes that the project's webhooks are to be told of the status that the run has entered at `now_ms`.
+
+    `seq` is the number of the run's event that tells of it.
+    """
+    event = webhook_events.of_run(run, seq, now_ms // 1000)
     return sql.insert_deliveries, {
         "project_id": project_id,
         "event_id": event.id,
-        "now_ms": ctx.now_ms(),
+        "now_ms": now_ms,
         "type": event.type,
         "payload": _encode(event).decode(),
         "wanted": f'%"{event.type}"%',

@@ -26,7 +26,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 WIDE = {"width": 1280, "height": 800}
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 # What Chromium writes into its console for every answer that is not a success; tests make such answers happen.
 NETWORK_NOISE = re.compile(r"Failed to load resource|net::ERR_")
 

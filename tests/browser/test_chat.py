@@ -6,6 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
+from tests.ports import free_port
 
 from threadkeep import testing
 
@@ -113,8 +114,8 @@ def test_a_lost_connection_is_taken_up_again_behind_the_last_event(new_page, mod
 
 def test_a_server_that_starts_again_goes_on_with_the_answer(new_page, new_server, sdk, model, say, tmp_path, shoot):
     database = f"sqlite:///{tmp_path}/threadkeep.db"
-    with testing.serve(upstream_url=model.base_url, database=database) as first:
-        port = int(first.url.rpartition(":")[2])
+    port = free_port()
+    with testing.serve(upstream_url=model.base_url, database=database, port=port) as first:
         sdk(first).beta.assistants.create(model="scripted", name="Ada", instructions="You help.")
         page = new_page()
         page.goto(first.url)

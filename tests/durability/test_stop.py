@@ -23,7 +23,7 @@ def address_of(server):
 def status_of_a_new_connection(server):
     """None when the server takes no more of them."""
     try:
-        with closing(http.client.HTTPConnection(*address_of(server), timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(*address_of(server), timeout=60)) as connection:
             connection.request("GET", "/healthz")
             return connection.getresponse().status
     except ConnectionError:

@@ -39,8 +39,8 @@ class Process:
         self.address = (parts.hostname, parts.port)
 
     def connect(self):
-        """A raw connection; reading from it fails after ten seconds of silence."""
-        return socket.create_connection(self.address, timeout=10)
+        """A raw connection; reading from it fails after a minute of silence."""
+        return socket.create_connection(self.address, timeout=60)
 
     def stop(self):
         self._process.terminate()

@@ -519,7 +519,7 @@ def read_until_closed(sent_on):
     received = dict.fromkeys(sent_on, b"")
     waiting = set(sent_on)
     while waiting:
-        ready, _, _ = select.select(waiting, [], [], 10)
+        ready, _, _ = select.select(waiting, [], [], 60)
         assert ready, f"no answer, and not closed: {[sent_on[connection][:500] for connection in waiting]}"
         for connection in ready:
             try:

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -100,7 +100,7 @@ CASES = [
 def test_every_answer_is_as_described(schema, headers, new_ids, route, mode):
     operation = schema[f"/v1{route.path}"][route.method]
 
-    @settings(max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60)
     @given(case=operation.as_strategy(generation_mode=mode), there=st.booleans())
     def check(case, there):
         if there:

@@ -14,12 +14,19 @@ import pytest
 
 MIB = 1024**2
 QUICK = ("--head-timeout-s", "0.3", "--body-timeout-s", "0.3", "--keep-alive-s", "1")
+# Where a first request is to be answered, there is time to send it.
+QUICK_AFTER_THE_FIRST = ("--head-timeout-s", "2", "--keep-alive-s", "2")
 HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
 def quick_server(serve):
     return serve(*QUICK)
+
+
+@pytest.fixture
+def obliging_server(serve):
+    return serve(*QUICK_AFTER_THE_FIRST)
 
 
 @pytest.fixture
@@ -123,16 +130,16 @@ def drip(connection, byte):
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n", b"\r\n\r\n\r\n"])
-def test_an_idle_connection_is_closed_after_the_time_for_that(quick_server, sent):
-    with quick_server.connect() as connection:
+def test_an_idle_connection_is_closed_after_the_time_for_that(obliging_server, sent):
+    with obliging_server.connect() as connection:
         connection.sendall(HEALTHZ)
         assert answer(connection)[0] == 200
         connection.sendall(sent)
         assert everything(connection) == b""
 
 
-def test_a_slow_second_request_on_a_connection_is_a_408(quick_server):
-    with quick_server.connect() as connection:
+def test_a_slow_second_request_on_a_connection_is_a_408(obliging_server):
+    with obliging_server.connect() as connection:
         connection.sendall(HEALTHZ)
         assert answer(connection)[0] == 200
         connection.sendall(HEALTHZ[:10])
@@ -233,7 +240,7 @@ def test_large_bodies_together_are_limited_too(serve):
         first.sendall(head + b" " * 600_000)
         second.sendall(head + b" " * 600_000)
         # Which of the two comes first is a matter of chance.
-        [refused], _, _ = select.select([first, second], [], [], 10)
+        [refused], _, _ = select.select([first, second], [], [], 60)
         status, body = answer(refused)
         assert (status, json.loads(body)["error"]["code"]) == (503, "overloaded")
         other = second if refused is first else first
@@ -259,6 +266,6 @@ def test_one_connection_more_than_allowed_is_refused(serve):
 
 
 def status_of_a_new_connection(server):
-    with closing(http.client.HTTPConnection(*server.address, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(*server.address, timeout=60)) as connection:
         connection.request("GET", "/healthz")
         return connection.getresponse().status

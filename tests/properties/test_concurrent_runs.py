@@ -193,7 +193,7 @@ def eventually():
 
     def wait(is_true):
 
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not is_true():
             assert time.monotonic() < deadline, "it did not become true in time"
             time.sleep(0.02)

@@ -7,7 +7,7 @@ import uuid
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 KINDS = ["assistant", "thread", "thread.message", "thread.message.version", "thread.run", "thread.run.step"]
@@ -32,7 +32,7 @@ def test_every_import_is_answered_with_a_report(servers, database, dry_run):
 
     with httpx2.Client(base_url=server.base_url, headers=headers, timeout=60) as http:
 
-        @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=300)
         @given(st.lists(values, max_size=4), st.sampled_from([None, 1]))
         def is_answered(lines, indent):
             text = "\n".join(json.dumps(line, indent=indent) for line in lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -235,10 +235,6 @@ def test_random_operations_answer_as_the_model_does(new_api):
         settings=settings(
             max_examples=140,
             stateful_step_count=40,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
             # With Phase.shrink a failure is reduced to a few steps; that takes minutes.
             phases=[Phase.generate],
         ),

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from threadkeep import threads
@@ -19,13 +19,7 @@ ITEMS = 60
 WALKS_WHILE_OTHERS_WRITE = 40
 OTHER = {"asc": "desc", "desc": "asc"}
 FILTERS = [{}, {"metadata[kind]": "a"}, {"metadata[kind]": "a", "metadata[half]": "0"}]
-any_sizes = settings(
-    max_examples=30,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+any_sizes = settings(max_examples=30)
 sizes = st.lists(st.integers(1, ITEMS + 2) | st.integers(1, 5), min_size=1, max_size=5)
 orders = st.sampled_from(["asc", "desc"])
 
@@ -143,7 +137,7 @@ def assert_walks_are_undisturbed(fetch, stable, disturb):
         try:
             for n in range(WALKS_WHILE_OTHERS_WRITE):
                 # Each walk begins after some more disturbance, and meets more of it on its way.
-                assert all(disturbed.acquire(timeout=10) for _ in range(5)), [other.exception(0) for other in others]
+                assert all(disturbed.acquire(timeout=60) for _ in range(5)), [other.exception(0) for other in others]
                 order = ["asc", "desc"][n % 2]
                 towards, cursor = [("after", None), ("before", stable[::-1][0 if order == "asc" else -1])][n // 2 % 2]
                 met = walk(fetch, [1 + n % 5, 7], order=order, towards=towards, cursor=cursor)

@@ -7,7 +7,7 @@ import uuid
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
@@ -71,9 +71,7 @@ def renamed(text, suffix):
 
 @pytest.mark.parametrize(("here", "there"), [("sqlite", "postgres"), ("postgres", "sqlite")])
 def test_a_project_is_the_same_after_it_was_moved(servers, here, there):
-    @settings(
-        max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
-    )
+    @settings(max_examples=25, phases=[Phase.generate])
     @given(st.lists(threads, max_size=4), st.lists(assistants, max_size=2), changes)
     def moved_there_and_back(made_threads, made_assistants, made_changes):
         source, target, back = Project(servers(here)), Project(servers(there)), Project(servers(here))

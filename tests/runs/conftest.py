@@ -29,6 +29,17 @@ class Chat:
     def wait(self, run):
         return self.runs.poll(run.id, thread_id=self.thread.id)
 
+    def wait_for_event(self, run, name):
+        """Returns when the run has had such an event."""
+        followed = self.client.get(
+            f"{self.path}/{run.id}?stream=true",
+            cast_to=object,
+            stream=True,
+            stream_cls=openai.Stream[openai.types.beta.AssistantStreamEvent],
+        )
+        with followed:
+            next(event for event in followed if event.event == name)
+
     def submit(self, run, outputs, **params):
         """Outputs by call id."""
         return self.runs.submit_tool_outputs(
@@ -85,9 +96,10 @@ def strict_server(servers, database, model):
 
 
 @pytest.fixture
-def hasty_server(servers, database, model):
-    """Its runs expire within a second."""
-    return servers(database, upstream_url=model.base_url, run_lifetime_s=1)
+def hasty_server(serve_by_clock, model):
+    """Its runs have two seconds for each turn; between their turns it is the clock that ends them."""
+    with serve_by_clock(upstream_url=model.base_url, run_lifetime_s=2) as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,11 +15,12 @@ CALL = testing.tool_calls(testing.call("time", call_id="call_a"))
 
 @pytest.fixture
 def busy(chat, model):
-    """A run that is under way and stays so until the model is released."""
+    """A run in the middle of its answer, where it stays until the model is released."""
     model.hold(after=2)
     model.reply(testing.text("Once ", "upon ", "a time"))
     run = chat.start()
-    model.wait_for_requests(1)
+    # From then on its message has its place in the thread.
+    chat.wait_for_event(run, "thread.message.delta")
     return run
 
 
@@ -83,7 +84,23 @@ def test_a_queued_run_waits_behind_the_active_one(chat, model, busy):
     run = chat.wait(waiting)
     assert run.status == "completed"
     assert chat.runs.retrieve(busy.id, thread_id=chat.thread.id).status == "completed"
-    # What it answers comes last, though it was said before the first run had ended.
+    # What it answers comes last.
+    assert [m["content"] for m in model.requests[-1].body["messages"]] == [
+        "Hello there",
+        "Once upon a time",
+        "And then?",
+    ]
+
+
+def test_what_a_queued_run_answers_comes_last_though_the_active_one_begins_to_speak_after_it(chat, model):
+    model.hold()
+    model.reply(testing.text("Once ", "upon ", "a time"), testing.text("Second."))
+    active = chat.start()
+    said = [{"role": "user", "content": "And then?"}]
+    waiting = chat.start(additional_messages=said, extra_body={"if_active": "enqueue"})
+    model.release()
+    assert [chat.wait(run).status for run in (active, waiting)] == ["completed"] * 2
+    assert chat.said() == ["Hello there", "And then?", "Once upon a time", "Second."]
     assert [m["content"] for m in model.requests[-1].body["messages"]] == [
         "Hello there",
         "Once upon a time",

@@ -19,14 +19,16 @@ def cannot(verb, status):
 
 
 @pytest.fixture
-def impatient_server(servers, database, model):
-    """Asks the model only once, and waits half a second for it."""
-    return servers(database, upstream_url=model.base_url, upstream_retries=0, upstream_idle_timeout_s=0.5)
+def chat_with(servers, database, new_chat, new_client, model):
+    """On a server that asks the model only once; where the reply ends in silence, it waits for a second."""
 
+    def make(reply):
+        patience = {"upstream_idle_timeout_s": 1.0} if reply.ends == "silence" else {}
+        server = servers(database, upstream_url=model.base_url, upstream_retries=0, **patience)
+        model.reply(reply)
+        return new_chat(new_client(server))
 
-@pytest.fixture
-def impatient_chat(new_chat, new_client, impatient_server):
-    return new_chat(new_client(impatient_server))
+    return make
 
 
 @pytest.mark.parametrize(
@@ -98,30 +100,30 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_before_the_first_word_fails_the_run(impatient_chat, model, fault):
+def test_a_fault_before_the_first_word_fails_the_run(chat_with, fault):
     reply, code, message = FAULTS[fault]
-    model.reply(reply)
-    run = impatient_chat.run()
+    chat = chat_with(reply)
+    run = chat.run()
     assert (run.status, run.last_error.code, run.last_error.message) == ("failed", code, message)
     assert run.failed_at >= run.started_at
     assert (run.completed_at, run.expires_at, run.incomplete_details) == (None, None, None)
-    assert impatient_chat.steps(run) == impatient_chat.messages(run_id=run.id) == []
-    assert impatient_chat.run().status == "completed"
+    assert chat.steps(run) == chat.messages(run_id=run.id) == []
+    assert chat.run().status == "completed"
 
 
 @pytest.mark.parametrize("ends", ["cut", "silence"])
-def test_a_fault_in_the_middle_keeps_what_was_said(impatient_chat, model, ends):
-    model.reply(testing.text("Once ", "upon ", ends=ends))
-    run = impatient_chat.run()
+def test_a_fault_in_the_middle_keeps_what_was_said(chat_with, model, ends):
+    chat = chat_with(testing.text("Once ", "upon ", ends=ends))
+    run = chat.run()
     assert (run.status, run.last_error.code) == ("failed", "server_error")
-    (message,) = impatient_chat.messages(run_id=run.id)
+    (message,) = chat.messages(run_id=run.id)
     assert (message.status, message.incomplete_details.reason) == ("incomplete", "run_failed")
     assert message.content[0].text.value == "Once upon "
-    (step,) = impatient_chat.steps(run)
+    (step,) = chat.steps(run)
     assert (step.status, step.failed_at) == ("failed", message.incomplete_at)
     assert step.last_error.to_dict() == run.last_error.to_dict()
     # What it said half way is no part of the conversation.
-    assert impatient_chat.run().status == "completed"
+    assert chat.run().status == "completed"
     assert [said["content"] for said in model.requests[-1].body["messages"]] == ["Hello there"]
 
 
@@ -173,7 +175,7 @@ def test_a_silent_run_expires_and_frees_its_thread(new_chat, new_client, hasty_s
     run = chat.run()
     assert (run.status, run.last_error, run.required_action) == ("expired", None, None)
     assert (run.cancelled_at, run.failed_at, run.completed_at) == (None, None, None)
-    assert run.expires_at == run.created_at + 1
+    assert run.expires_at == run.created_at + 2
     (message,) = chat.messages(run_id=run.id)
     assert (message.status, message.incomplete_details.reason) == ("incomplete", "run_expired")
     assert message.content[0].text.value == "Once upon "
@@ -184,11 +186,12 @@ def test_a_silent_run_expires_and_frees_its_thread(new_chat, new_client, hasty_s
     assert chat.client.beta.threads.messages.create(chat.thread.id, role="user", content="And now?")
 
 
-def test_a_run_whose_client_does_not_answer_expires(new_chat, new_client, hasty_server, model):
+def test_a_run_whose_client_does_not_answer_expires(new_chat, new_client, hasty_server, model, clock):
     chat = new_chat(new_client(hasty_server))
     model.reply(testing.tool_calls(testing.call("weather", call_id="call_a")))
     run = chat.run(tools=[{"type": "function", "function": {"name": "weather"}}])
     assert run.status == "requires_action"
+    clock.now = run.expires_at
     # The helper does not wait for what needs its client, so this looks by itself.
     while chat.runs.retrieve(run.id, thread_id=chat.thread.id).status == "requires_action":
         pass
@@ -228,6 +231,39 @@ def test_a_run_is_cancelled_in_the_middle_of_its_answer(chat, model):
     model.release()
     assert chat.run(additional_messages=[{"role": "user", "content": "Go on."}]).status == "completed"
     assert [said["content"] for said in model.requests[-1].body["messages"]][1] == "Once upon "
+
+
+def test_what_ends_with_a_run_ends_at_the_same_moment(serve_by_clock, clock, new_client, new_chat, model):
+    model.hold(after=2)
+    model.reply(testing.text("Once ", "upon"))
+    with serve_by_clock(upstream_url=model.base_url, webhook_private_addresses=True) as server:
+        chat = new_chat(new_client(server))
+        hook = chat.client.post("/webhooks", body={"url": "http://127.0.0.1:9/hook"}, cast_to=object)
+        run = chat.start()
+        chat.wait_for_event(run, "thread.message.delta")
+        clock.step_s = 1
+        chat.cancel(run)
+        clock.step_s = 0
+        moment = chat.runs.retrieve(run.id, thread_id=chat.thread.id).cancelled_at
+        (step,), (_, message) = chat.steps(run), chat.messages()
+        (told,) = chat.client.get(f"/webhooks/{hook['id']}/deliveries", cast_to=object)["data"]
+    assert (step.cancelled_at, message.incomplete_at, told["created_at"]) == (moment,) * 3
+
+
+def test_the_time_of_a_run_that_waited_begins_when_it_starts(serve_by_clock, clock, new_client, new_chat, model):
+    model.hold(after=2)
+    model.reply(testing.text("Once ", "upon"))
+    with serve_by_clock(upstream_url=model.base_url) as server:
+        chat = new_chat(new_client(server))
+        active = chat.start()
+        chat.wait_for_event(active, "thread.message.delta")
+        waiting = chat.start(extra_body={"if_active": "enqueue"})
+        clock.step_s = 1
+        chat.cancel(active)
+        chat.wait_for_event(waiting, "thread.run.in_progress")
+        clock.step_s = 0
+        run = chat.runs.retrieve(waiting.id, thread_id=chat.thread.id)
+    assert run.expires_at == run.started_at + 600
 
 
 def test_a_run_is_cancelled_before_the_model_says_a_word(chat, model):

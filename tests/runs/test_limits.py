@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import openai
 import pytest
 
@@ -79,22 +77,18 @@ def test_a_run_does_not_write_into_a_full_thread(serving, new_chat):
 
 
 def test_outputs_that_come_too_late_are_refused_even_if_nobody_looked(
-    postgres, postgres_settings, database, model, new_client, new_chat, tmp_path
+    serve_by_clock, clock, model, new_client, new_chat
 ):
-    place = {"database": postgres(), **postgres_settings} if database == "postgres" else {}
-    place = place or {"database": f"sqlite:///{tmp_path / 'threadkeep.db'}"}
-    settings = {"upstream_url": model.base_url, "run_lifetime_s": 2, **place}
     model.reply(testing.tool_calls(testing.call("time", call_id="call_a")))
-    with testing.serve(**settings) as server:
+    with serve_by_clock(upstream_url=model.base_url) as server:
         chat = new_chat(new_client(server), tools=TOOLS)
         run = chat.run()
         assert run.status == "requires_action"
     # Nobody carries out runs here, nor ends those that are overdue.
-    with testing.serve(worker=False, **settings) as server:
+    with serve_by_clock(worker=False) as server:
         chat.runs._client.base_url = server.base_url
         assert chat.runs.retrieve(run.id, thread_id=chat.thread.id).status == "requires_action"
-        while time.time() < run.expires_at:
-            pass
+        clock.now = run.expires_at
         for _ in range(2):
             with pytest.raises(openai.BadRequestError) as caught:
                 chat.submit(run, {"call_a": "late"})

@@ -8,6 +8,8 @@ import httpx2
 import openai
 import pytest
 
+from threadkeep import projects
+
 
 @pytest.fixture
 def http(server):
@@ -57,6 +59,17 @@ def test_a_missing_key_is_refused(http):
     assert answer.status_code == 401
     assert error["message"].startswith("You didn't provide an API key.")
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
+
+
+def test_a_key_that_another_process_made_right_after_a_look_works_at_once(http, server, key):
+    async def make():
+        await server.app.authenticator.look()
+        default = await projects.find(server.app.store, projects.DEFAULT_PROJECT)
+        return (await projects.create_key(server.app.store, default, "", 0))[1]
+
+    made = server.run(make())
+    assert key
+    assert http.get("/v1/threads", headers=bearer(made)).status_code == 200
 
 
 @pytest.mark.parametrize("wrong", ["tk-wrong-key-0123456789", "x", "ä" * 20, "sk-" + "y" * 5000])

@@ -318,7 +318,8 @@ def test_a_client_that_wants_the_connection_closed_gets_a_body_without_chunks(se
 
 
 def test_the_time_limits_of_connections_do_not_cut_a_stream(serve):
-    server = serve(keep_alive_s=0.1, head_timeout_s=0.1, body_timeout_s=0.1, stream_heartbeat_s=0.5)
+    # They hold for the request that begins the stream as well.
+    server = serve(keep_alive_s=1.0, head_timeout_s=1.0, body_timeout_s=1.0, stream_heartbeat_s=1.5)
     with streaming(server) as (feed, reader, connection):
         # The beginning of a request that never comes whole.
         connection.sendall(b"GET / HT")

@@ -262,7 +262,6 @@ SCENES = [
     content_filter,
     cancel,
     cancel_while_the_client_is_awaited,
-    expire,
     fail_before_the_first_word,
     fail_after_the_first_word,
     replay,
@@ -278,10 +277,17 @@ def compare(name, transcript):
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_a_stream_is_as_it_is_written_down(servers, database, model, scene):
-    hasty = {"run_lifetime_s": 1} if scene is expire else {}
-    stage = Stage(servers(database, upstream_url=model.base_url, **hasty), model)
+    stage = Stage(servers(database, upstream_url=model.base_url), model)
     scene(stage)
     compare(scene.__name__, stage.transcript)
+
+
+def test_a_stream_of_a_run_that_expires_is_as_it_is_written_down(serve_by_clock, model):
+    # The clock stands still, so the model has two whole seconds for its words.
+    with serve_by_clock(upstream_url=model.base_url, run_lifetime_s=2) as server:
+        stage = Stage(server, model)
+        expire(stage)
+    compare("expire", stage.transcript)
 
 
 def test_a_run_that_is_taken_over_begins_its_turn_again(postgres, postgres_settings, database, model, tmp_path):
@@ -312,5 +318,5 @@ def test_a_fault_of_the_stream_itself_is_told_in_both_forms(server, model):
 
 
 def test_every_transcript_is_compared():
-    others = {"take_over", "error"}
+    others = {"take_over", "expire", "error"}
     assert {path.stem for path in FOLDER.glob("*.txt")} == {scene.__name__ for scene in SCENES} | others

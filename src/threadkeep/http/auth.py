@@ -101,8 +101,11 @@ class Authenticator:
 
     async def _look_for_new_key(self) -> None:
         """A key made a moment ago works at once; strangers who guess keys cannot make us read all the time."""
+        asked_at = time.monotonic()
         async with self._looking:
-            if time.monotonic() - self._looked_at >= LOOK_AGAIN_AFTER_S:
+            # A look that had begun before may have missed it.
+            if self._looked_at < asked_at:
+                await asyncio.sleep(self._looked_at + LOOK_AGAIN_AFTER_S - time.monotonic())
                 await self.look()
 
     def refuse_outsiders(self, headers: Headers) -> None:
@@ -141,11 +144,12 @@ class Authenticator:
 
     async def look(self) -> None:
         """Takes over what changed since the last look."""
-        self._looked_at = time.monotonic()
+        began_at = time.monotonic()
         keys = await projects.usable_keys(self._store, self._keys)
         # Two looks may overlap, and the one that began first may end last.
         if keys.revision > self._keys.revision:
             self._adopt(keys)
+        self._looked_at = max(self._looked_at, began_at)
 
     async def _watch(self) -> None:
         """Without this task a revoked key would work for ever."""

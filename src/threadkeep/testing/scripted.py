@@ -49,6 +49,32 @@ class Received:
         assert self.closed.wait(WAIT_S), "the connection is still open"
 
 
+class _Gate:
+    """Lets so many chunks leave, of all streams that go through it together."""
+
+    def __init__(self) -> None:
+        self._chunks = math.inf
+        self._lock = threading.Lock()
+
+    def narrow(self, chunks: float) -> None:
+        """Lets `chunks` more leave, whatever was said before."""
+        with self._lock:
+            self._chunks = chunks
+
+    def widen(self, chunks: float) -> None:
+        """Lets `chunks` leave beside those that may already."""
+        with self._lock:
+            self._chunks += chunks
+
+    def take(self) -> bool:
+        """Whether one chunk may leave, which then counts as gone."""
+        with self._lock:
+            if self._chunks < 1:
+                return False
+            self._chunks -= 1
+            return True
+
+
 class ScriptedModel:
     """A running model server. `reply` says what comes next; without a script the model's name decides."""
 
@@ -61,9 +87,7 @@ class ScriptedModel:
         self.requests: list[Received] = []
         self._script: deque[Reply] = deque()
         self._news = threading.Condition()
-        # How many chunks may leave before the streams stand still.
-        self._permits = math.inf
-        self._permitting = threading.Lock()
+        self._gate = _Gate()
         self._released: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
         self.url = ""
@@ -95,24 +119,30 @@ class ScriptedModel:
 
     def reply(self, *answers: Reply) -> None:
         """Says what the next requests are answered, one each."""
-        self._script.extend(answers)
+        with self._news:
+            self._script.extend(answers)
 
     def reset(self) -> None:
-        """Forgets the script and what was asked, and lets everything leave."""
-        self._script.clear()
+        """Forgets the script and what was asked, and lets everything leave.
+
+        A stream that has begun goes on by itself: it takes nothing of what `hold` allows those that come after.
+        """
         with self._news:
+            self._script.clear()
             self.requests = []
-        self.release()
+            before, self._gate = self._gate, _Gate()
+        self._open(before, math.inf)
 
     def hold(self, after: int = 0) -> None:
         """Lets `after` more chunks leave, of all streams together, then none until `release`."""
-        with self._permitting:
-            self._permits = after
+        self._gate.narrow(after)
 
     def release(self, chunks: float = math.inf) -> None:
         """Lets so many chunks more leave, or all."""
-        with self._permitting:
-            self._permits += chunks
+        self._open(self._gate, chunks)
+
+    def _open(self, gate: _Gate, chunks: float) -> None:
+        gate.widen(chunks)
         self._loop.call_soon_threadsafe(self._released.set)
 
     def wait_for_requests(self, count: int) -> list[Received]:
@@ -136,27 +166,22 @@ class ScriptedModel:
         # Their ends are told on the loop's next turn.
         await asyncio.sleep(0)
 
-    async def permit(self) -> None:
-        """Waits until one chunk may leave."""
-        while not self._permit():
+    async def permit(self, gate: _Gate) -> None:
+        """Waits until one chunk may leave through the gate."""
+        while not gate.take():
             self._released.clear()
             await self._released.wait()
 
-    def _permit(self) -> bool:
-        with self._permitting:
-            if self._permits < 1:
-                return False
-            self._permits -= 1
-            return True
-
-    def answer_to(self, received: Received) -> Reply:
-        """Notes a request and decides what it is answered."""
+    def answer_to(self, received: Received) -> tuple[Reply, _Gate]:
+        """Notes a request and decides what it is answered, and through which gate."""
+        # At one moment: a reply that is scripted once the request is known is for the next one.
         with self._news:
             self.requests.append(received)
             self._news.notify_all()
-        if self._script:
-            return self._script.popleft()
-        return replies.by_name(str(received.body.get("model")), received.body.get("messages") or [])
+            if self._script:
+                return self._script.popleft(), self._gate
+            gate = self._gate
+        return replies.by_name(str(received.body.get("model")), received.body.get("messages") or []), gate
 
 
 class _Connection(asyncio.Protocol):
@@ -225,21 +250,18 @@ class _Connection(asyncio.Protocol):
         elif path.endswith("/chat/completions"):
             received = Received(self._headers, json.loads(b"".join(self._body)))
             self._received.append(received)
-            reply = self._model.answer_to(received)
+            reply, gate = self._model.answer_to(received)
             if reply.body is None:
-                await (
-                    self._stream(reply, received.body)
-                    if received.body.get("stream")
-                    else self._complete(reply, received.body)
-                )
+                send = self._stream if received.body.get("stream") else self._complete
+                await send(reply, received.body, gate)
                 return
         else:
             reply = replies.error(404, f"There is nothing at {path}.")
         self._send_whole(reply.status, {**JSON, **reply.headers}, reply.body or b"")
 
-    async def _complete(self, reply: Reply, body: dict[str, Any]) -> None:
+    async def _complete(self, reply: Reply, body: dict[str, Any], gate: _Gate) -> None:
         for _ in reply.deltas:
-            await self._model.permit()
+            await self._model.permit(gate)
         choice = {"index": 0, "message": reply.completion(), "finish_reason": reply.finish_reason}
         answer = {**_head_of("chat.completion", body), "choices": [choice]}
         if reply.usage:
@@ -251,7 +273,7 @@ class _Connection(asyncio.Protocol):
             return
         self._send_whole(200, JSON, json.dumps(answer).encode())
 
-    async def _stream(self, reply: Reply, body: dict[str, Any]) -> None:
+    async def _stream(self, reply: Reply, body: dict[str, Any], gate: _Gate) -> None:
         head = b"".join(f"{name}: {value}\r\n".encode() for name, value in (EVENT_STREAM | dict(reply.headers)).items())
         self.transport.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n" % head)
         started, number = time.monotonic(), 0
@@ -261,7 +283,7 @@ class _Connection(asyncio.Protocol):
                 await asyncio.sleep(started + number / reply.tokens_per_s - time.monotonic())
             elif number % TURN_CHUNKS == 0:
                 await asyncio.sleep(0)
-            await self._model.permit()
+            await self._model.permit(gate)
             await self._may_write.wait()
             self.transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
         if reply.ends == "cut":
