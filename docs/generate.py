@@ -202,8 +202,8 @@ def api_page() -> str:
         "|---|---|",
         "| `GET /healthz` | 200 while the process serves |",
         "| `GET /readyz` | 200 while the database answers too, else 503 |",
-        "| `GET /metrics` | counts for [Prometheus](../how-to/watch-with-prometheus.md); needs a key of its own unless "
-        "the server listens on loopback |",
+        "| `GET /metrics` | counts for [Prometheus](../how-to/monitor-with-prometheus.md); needs a key of its own "
+        "unless the server listens on loopback |",
         "| `GET /docs` | this reference, with all objects |",
         "| `GET /openapi.json` | OpenAPI 3.1 |",
     ]

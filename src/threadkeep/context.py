@@ -24,7 +24,7 @@ class AnyWorker(Protocol):
 
     @property
     def running(self) -> int:
-        """How many runs are carried out now."""
+        """How many runs are executed now."""
 
     def reserve_slot(self) -> bool:
         """Reserves room for one more run; False when there is none."""
@@ -43,7 +43,7 @@ class AnyWorker(Protocol):
 
 
 class NoWorker:
-    """Stands where a process carries out no runs."""
+    """Stands where a process executes no runs."""
 
     running = 0
 
@@ -114,7 +114,7 @@ class Context:
 
 
 def outside_a_server(store: Store, settings: Settings, project_id: str) -> Context:
-    """For commands: nobody follows anything here, and no run is carried out."""
+    """For commands: nobody follows anything here, and no run is executed."""
     new_id = IdSource(time.time)
     metrics = Metrics()
     return Context(

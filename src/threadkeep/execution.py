@@ -1,4 +1,4 @@
-"""One run, carried out: a turn of the model becomes a message or tool calls, event by event, under the run's fence.
+"""One run, executed: a turn of the model becomes a message or tool calls, event by event, under the run's fence.
 
 What the model says goes to the log as it comes: at once when no write is under way, together with what follows when one
 is. A function call ends the turn; the run then waits for its client, owned by nobody, and goes on as a new turn.

@@ -236,7 +236,7 @@ def end(
 
 def take_over(tx: Transaction, ctx: Context, held: HeldRun) -> list[Entry]:
     """A run whose owner is gone gets another; the turn that was under way is closed and will start again."""
-    error = LastError("server_error", "The process that carried out this step stopped; the step is done again.")
+    error = LastError("server_error", "The process that executed this step stopped; the step is done again.")
     closing = _close(tx, held, ctx.now(), "failed", error)
     held.attempt += not held.plan.is_handed_over
     held.plan.is_handed_over = False

@@ -49,7 +49,7 @@ class AwaitedFunction(Struct):
 
 
 class AwaitedCall(Struct, kw_only=True):
-    """A call that the client is to carry out."""
+    """A call that the client is to execute."""
 
     id: str
     type: Literal["function"] = "function"

@@ -182,7 +182,7 @@ async def retrieve(
 async def update(ctx: Context, thread_id: str, run_id: str, params: RunUpdateParams) -> Stored:
     """Merges `metadata` into the run's.
 
-    Differs from OpenAI: also while it is being carried out; `--strict` refuses that.
+    Differs from OpenAI: also while it is being executed; `--strict` refuses that.
     """
 
     def unit(tx: Transaction) -> bytes:
@@ -197,7 +197,7 @@ async def update(ctx: Context, thread_id: str, run_id: str, params: RunUpdatePar
 
 
 async def cancel(ctx: Context, thread_id: str, run_id: str) -> Stored:
-    """Ends the run, wherever it is carried out and in whatever state that process is."""
+    """Ends the run, wherever it is executed and in whatever state that process is."""
 
     def unit(tx: Transaction) -> Cancelled:
         held = _hold(tx, ctx, thread_id, run_id)
@@ -277,7 +277,7 @@ async def _with_slot(ctx: Context, unit: Callable[..., _Begun]) -> _Begun:
 
 
 def _set_off(ctx: Context, begun: _Begun, *, streams: bool) -> Stored | EventStream:
-    """Tells of the run, has it carried out, and answers: with the run, or with its events from here on."""
+    """Tells of the run, has it executed, and answers: with the run, or with its events from here on."""
     if begun.cancelled:
         begun.cancelled.announce(ctx)
     run = begun.held.run

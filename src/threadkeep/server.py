@@ -120,7 +120,7 @@ def run_worker(settings: Settings, announce: Callable[[str], None]) -> None:
     logs.configure(as_json=settings.log_json)
     if not is_shared(settings):
         raise CommandError(
-            "An embedded database is served by one process, which carries out its runs itself.",
+            "An embedded database is served by one process, which executes its runs itself.",
             "Use PostgreSQL for workers of their own, or run `threadkeep serve` alone.",
         )
 

@@ -29,7 +29,7 @@ Identifier: TypeAlias = Annotated[
 
 
 class FunctionDefinition(Struct, kw_only=True):
-    """A function that the client carries out. `parameters` is a JSON Schema, kept as it was sent."""
+    """A function that the client executes. `parameters` is a JSON Schema, kept as it was sent."""
 
     name: Identifier
     description: str | UnsetType | None = UNSET
@@ -191,5 +191,5 @@ def has_file_search(tools: list[Tool]) -> bool:
 
 
 def hosted(tools: list[Tool]) -> list[str]:
-    """The tools that the server itself would have to carry out, by type."""
+    """The tools that the server itself would have to execute, by type."""
     return [str(tool.__struct_config__.tag) for tool in tools if not isinstance(tool, FunctionTool)]

@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry, and the one place that knows of it: requests, runs, calls of models.
 
-A run outlives its request and may be carried out by another process, so what links it to its request, a `traceparent`,
+A run outlives its request and may be executed by another process, so what links it to its request, a `traceparent`,
 is kept with the run. The names are those of OpenTelemetry's conventions for generative AI, which are still in
 development; the version they follow is `SCHEMA`. What was said is left out unless the settings ask for it.
 
@@ -35,7 +35,7 @@ SCHEMA = "https://opentelemetry.io/schemas/1.40.0"
 FAILING = 500
 
 _encode = msgspec.json.Encoder().encode
-# The span of the run that is carried out here.
+# The span of the run that is executed here.
 _run_span: ContextVar[Span | None] = ContextVar("run_span", default=None)
 
 
@@ -97,7 +97,7 @@ class Tracing:
 
     @contextmanager
     def run(self, held: HeldRun) -> Iterator[None]:
-        """A run that is carried out, from a claim to where it rests."""
+        """A run that is executed, from a claim to where it rests."""
         if self._tracer is None:
             yield
             return
@@ -119,7 +119,7 @@ class Tracing:
                 _run_span.reset(token)
 
     def rested(self, status: str) -> None:
-        """The run that is carried out here has entered a status."""
+        """The run that is executed here has entered a status."""
         if self._tracer is None or (span := _run_span.get()) is None:
             return
         span.set_attribute("threadkeep.run.status", status)

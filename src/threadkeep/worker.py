@@ -1,4 +1,4 @@
-"""Who carries out runs: claims them, holds their leases, takes over those without an owner, ends what is overdue.
+"""Who executes runs: claims them, holds their leases, takes over those without an owner, ends what is overdue.
 
 A claim is a compare-and-set under the run's fence; it needs no lock that a frozen process could keep. An owner confirms
 its leases now and then. A run whose lease has ended is anybody's: the turn that was under way is closed and done again.
@@ -49,12 +49,12 @@ HAND_OVER_S = 5.0
 
 WENT_WRONG = LastError("server_error", "Sorry, something went wrong.")
 TOO_MANY_ATTEMPTS = LastError(
-    "server_error", "The processes that carried out this run stopped, again and again, or lost their database."
+    "server_error", "The processes that executed this run stopped, again and again, or lost their database."
 )
 
 
 class Worker:
-    """The runs that this process carries out."""
+    """The runs that this process executes."""
 
     def __init__(self, context_of: Callable[[str], Context], slots: int, *, is_shared: bool) -> None:
         self._context_of = context_of
@@ -89,7 +89,7 @@ class Worker:
         self._is_stopping = True
         self._bell.set()
         looking, confirming = self._tasks
-        # Given up half way, a claim would be carried out by nobody until its lease ends.
+        # Given up half way, a claim would be executed by nobody until its lease ends.
         await asyncio.wait([looking], timeout=LAST_CLAIM_S)
         running = list(self._running.values())
         tasks = [looking, confirming, *(task for _, task in running)]
@@ -112,7 +112,7 @@ class Worker:
 
     @property
     def running(self) -> int:
-        """How many runs are carried out now."""
+        """How many runs are executed now."""
         return len(self._running)
 
     def reserve_slot(self) -> bool:

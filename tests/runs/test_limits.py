@@ -84,7 +84,7 @@ def test_outputs_that_come_too_late_are_refused_even_if_nobody_looked(
         chat = new_chat(new_client(server), tools=TOOLS)
         run = chat.run()
         assert run.status == "requires_action"
-    # Nobody carries out runs here, nor ends those that are overdue.
+    # Nobody executes runs here, nor ends those that are overdue.
     with serve_by_clock(worker=False) as server:
         chat.runs._client.base_url = server.base_url
         assert chat.runs.retrieve(run.id, thread_id=chat.thread.id).status == "requires_action"

@@ -13,7 +13,7 @@ import { VirtualList } from "./virtual";
 
 const EVENT_PX = 26;
 const EVENTS_SHOWN = 12;
-const TAKEN_OVER = /process that carried out this step stopped/;
+const TAKEN_OVER = /process that executed this step stopped/;
 
 export function RunView({ conversation, runId }: { conversation: Conversation; runId: string }) {
   const runs = conversation.runs.value;

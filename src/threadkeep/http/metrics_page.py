@@ -137,7 +137,7 @@ def _state(ctx: Context, backlog: Backlog | None) -> Iterator[Metric]:
     yield _gauge("oldest_write_wait_seconds", "How long the oldest of them has waited.", (), {(): load.oldest_wait_s})
     if load.groups:
         yield _histograms("commit_group_units", "Writes that shared one commit, on SQLite.", (), {(): load.groups})
-    yield _gauge("running_runs", "Runs that this process carries out.", (), {(): ctx.worker.running})
+    yield _gauge("running_runs", "Runs that this process executes.", (), {(): ctx.worker.running})
     yield _gauge("followers", "Streams and held requests that follow runs here.", (), {(): ctx.events.followers})
     yield _gauge("database_up", "Whether the database answered just now.", (), {(): int(backlog is not None)})
     if backlog:

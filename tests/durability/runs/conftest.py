@@ -1,4 +1,4 @@
-"""Sites that carry out runs, to be brought down piece by piece, and clients that remember all they saw."""
+"""Sites that execute runs, to be brought down piece by piece, and clients that remember all they saw."""
 
 from __future__ import annotations
 

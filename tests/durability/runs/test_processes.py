@@ -221,7 +221,7 @@ def test_a_run_whose_workers_die_again_and_again_fails(site, model):
 
 
 def test_runs_expire_though_no_worker_was_alive(site, model, eventually):
-    # Less by up to a second, as times are whole seconds: enough for a busy machine to carry out what is to expire.
+    # Less by up to a second, as times are whole seconds: enough for a busy machine to execute what is to expire.
     site.start("--run-lifetime-s", "4", *SHORT_LEASE)
     waits_for_client = site.create_call()
     model.hold()

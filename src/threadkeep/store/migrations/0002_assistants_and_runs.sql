@@ -34,7 +34,7 @@ create unique index assistants_by_seq on assistants (project_id, seq)
 create index assistants_listed on assistants (project_id, seq) where body is not null
 
 -- `fence` grows whenever a run changes hands: who holds the number may write, who held an older one may not.
--- `wake_at` is when somebody must look at the run (milliseconds): a queued one at once, one that is carried out when its
+-- `wake_at` is when somebody must look at the run (milliseconds): a queued one at once, one that is executed when its
 -- lease ends, one that waits for its client when it expires, a finished one when its events may go; null for one that
 -- is queued behind another run of its thread.
 -- `plan` is what the server remembers of a run beside the wire object.
