@@ -255,7 +255,9 @@ def hand_over(tx: Transaction, held: HeldRun, *, is_attempt: bool, wake_at: int)
 
 
 def remove_slice(tx: Transaction, thread_id: str, limit: int) -> bool:
-    """Removes some of the runs of a deleted thread, with their steps and events; gives whether all are gone."""
+    """Removes some of the runs of a deleted thread, with all that tells of them; gives whether all are gone."""
+    if not webhooks.erase_slice(tx, thread_id, limit):
+        return False
     for query in (sql.remove_events, sql.remove_steps, sql.remove_runs):
         if tx.run(query, thread_id=thread_id, limit=limit) >= limit:
             return False

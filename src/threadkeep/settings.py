@@ -158,7 +158,9 @@ class Settings:
     key_tokens_per_day_max: int = _setting(
         0, "Most tokens a day, for keys without a limit of their own; 0: no limit.", minimum=0
     )
-    run_lifetime_s: int = _setting(600, "Seconds a run has from its start to its end; then it expires.")
+    run_lifetime_s: int = _setting(
+        600, "Seconds a run has from its creation, or from its turn if it waits behind another; then it expires."
+    )
     run_lease_s: float = _setting(30.0, "Seconds after which a run is taken over from a silent process.")
     run_attempts_max: int = _setting(
         3, "Attempts before a run whose processes keep dying, or losing the database, is failed."

@@ -314,11 +314,28 @@ def change(project_id: str, run: Run, seq: int, now_ms: int) -> Change:
     return sql.insert_deliveries, {
         "project_id": project_id,
         "event_id": event.id,
+        "thread_id": run.thread_id,
         "now_ms": now_ms,
         "type": event.type,
         "payload": _encode(event).decode(),
         "wanted": f'%"{event.type}"%',
     }
+
+
+def erase_slice(tx: Transaction, thread_id: str, limit: int) -> bool:
+    """Erases what some deliveries have of a deleted thread: the metadata of its run. Gives whether it was in no more.
+
+    The event itself stays, and is still sent where it waits: its receiver may not yet know how the run ended.
+    """
+    found = tx.all(sql.list_deliveries_of_thread, thread_id=thread_id, limit=limit)
+    erased = []
+    for webhook_id, event_id, payload in found:
+        event = webhook_events.decode(payload)
+        assert isinstance(event.data, EventRun)
+        event.data.metadata = {}
+        erased.append({"webhook_id": webhook_id, "event_id": event_id, "payload": _encode(event).decode()})
+    tx.run_many(sql.erase_delivery, erased)
+    return len(found) < limit
 
 
 def _check_url(ctx: Context, url: str) -> None:

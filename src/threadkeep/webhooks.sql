@@ -55,9 +55,11 @@ delete from webhook_deliveries where webhook_id = :webhook_id and event_id in (
 
 -- For each address of the project that is switched on and wants the event.
 -- name: insert_deliveries
-insert into webhook_deliveries (webhook_id, event_id, created_ms, type, payload, status, attempts, next_at)
-select webhook_id, cast(:event_id as text), cast(:now_ms as bigint), cast(:type as text), cast(:payload as text),
-    'pending', 0, cast(:now_ms as bigint)
+insert into webhook_deliveries (
+    webhook_id, event_id, run_thread_id, created_ms, type, payload, status, attempts, next_at
+)
+select webhook_id, cast(:event_id as text), cast(:thread_id as text), cast(:now_ms as bigint), cast(:type as text),
+    cast(:payload as text), 'pending', 0, cast(:now_ms as bigint)
 from webhooks where project_id = :project_id and enabled = 1 and events like cast(:wanted as text)
 on conflict (webhook_id, event_id) do nothing
 
@@ -75,6 +77,14 @@ from webhook_deliveries
 where webhook_id = :webhook_id
     and (created_ms, event_id) > (:low_at, :low_id) and (created_ms, event_id) < (:high_at, :high_id)
 order by created_ms {direction}, event_id {direction} limit :limit
+
+-- What follows is about deleted threads.
+-- name: list_deliveries_of_thread
+select webhook_id, event_id, payload from webhook_deliveries where run_thread_id = :thread_id limit :limit
+
+-- name: erase_delivery
+update webhook_deliveries set payload = :payload, run_thread_id = null
+where webhook_id = :webhook_id and event_id = :event_id
 
 -- What is under way is sent once more beside that; its receiver knows the event by its id.
 -- name: resend_delivery

@@ -30,6 +30,8 @@ CREATE INDEX threads_expiring on threads (expires_at) where expires_at is not nu
 
 CREATE INDEX usage_by_day on usage (day);
 
+CREATE INDEX webhook_deliveries_by_thread on webhook_deliveries (run_thread_id) where run_thread_id is not null;
+
 CREATE INDEX webhook_deliveries_by_time on webhook_deliveries (webhook_id, created_ms, event_id);
 
 CREATE INDEX webhook_deliveries_due on webhook_deliveries (webhook_id, next_at) where status = 'pending';
@@ -229,7 +231,7 @@ CREATE TABLE webhook_deliveries (
     next_at bigint,
     attempted_at bigint,
     http_status bigint,
-    error text, last_attempts text not null default '[]',
+    error text, last_attempts text not null default '[]', run_thread_id text,
     primary key (webhook_id, event_id)
 );
 

@@ -131,3 +131,10 @@ create index webhooks_by_old_secret on webhooks (old_secret_until, webhook_id) w
 -- What came of the last attempts, the newest first: a JSON array.
 -- name: add_webhook_deliveries_last_attempts
 alter table webhook_deliveries add column last_attempts text not null default '[]'
+
+-- The thread whose run a delivery tells of, until that is removed.
+-- name: add_webhook_deliveries_run_thread_id
+alter table webhook_deliveries add column run_thread_id text
+
+-- name: create_webhook_deliveries_by_thread
+create index webhook_deliveries_by_thread on webhook_deliveries (run_thread_id) where run_thread_id is not null
