@@ -213,10 +213,10 @@ def _bring_up_to_date(tx: Transaction, seen: Seen) -> Seen | None:
 
 def _work_off(tx: Transaction) -> None:
     """Makes the documents of some queued messages anew."""
-    turn = list(_first(tx.all(sql.list_queued, limit=AT_ONCE)))
+    turn = list(_first(tx, tx.all(sql.list_queued, limit=AT_ONCE)))
     # Before messages are read: one that is changed meanwhile is queued again.
     tx.run(sql.delete_queued, rows=_json([row for row, *_ in turn]))
-    if _size(turn) > AT_ONCE:
+    if len(turn) == 1:
         _work_off_range(tx, *turn[0][1:])
     elif turn:
         ranges = _json([(thread_id, low, high) for _, thread_id, low, high in turn])
@@ -225,20 +225,24 @@ def _work_off(tx: Transaction) -> None:
         _add(tx, list(dict.fromkeys(tx.all(sql.list_messages_of_ranges, ranges=ranges))))
 
 
-def _first(queued: list[Row]) -> Iterator[Row]:
+def _first(tx: Transaction, queued: list[Row]) -> Iterator[Row]:
     """The first rows of the queue, as many as one unit of work can look at; a long range comes alone."""
     room = AT_ONCE
     for row in queued:
-        if _size([row]) > room:
-            if room == AT_ONCE:
-                yield row
+        size = _size(tx, *row[1:])
+        if size <= room or room == AT_ONCE:
+            yield row
+        room -= size
+        if room <= 0:
             return
-        room -= _size([row])
-        yield row
 
 
-def _size(queued: list[Row]) -> int:
-    return sum(high - low for _, _, low, high in queued)
+def _size(tx: Transaction, thread_id: str, low: int, high: int) -> int:
+    """What there is to look at in a range; of a removed thread all numbers there are were queued."""
+    if high - low <= AT_ONCE:
+        return high - low
+    counted = tx.one(sql.count_range, thread_id=thread_id, low=low, high=high, limit=AT_ONCE + 1)
+    return max(1, counted[0]) if counted else 1
 
 
 def _work_off_range(tx: Transaction, thread_id: str, low: int, high: int) -> None:

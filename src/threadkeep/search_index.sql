@@ -29,6 +29,18 @@ delete from search_queue where rowid in (select value from json_each(:rows))
 delete from search_queue
 where ctid = any(array(select cast(r as tid) from json_array_elements_text(cast(:rows as json)) r))
 
+-- name: count_range
+select (
+    select count(*) from (
+        select 1 from search_documents where thread_id = :thread_id and seq > :low and seq <= :high limit :limit
+    ) as documents
+) + (
+    select count(*) from (
+        select 1 from messages
+        where thread_id = :thread_id and seq > :low and seq <= :high and body is not null limit :limit
+    ) as others
+)
+
 -- name: list_documents
 select position, seq from search_documents
 where thread_id = :thread_id and seq > :low and seq <= :high order by seq limit :limit
