@@ -301,6 +301,45 @@ def test_nothing_is_sent_to_a_private_address_whatever_its_name(tmp_path, receiv
         ("224.0.0.1", False),
         ("255.255.255.255", False),
         ("::", False),
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("ftp://app.example.com/hook", "expected a URL that begins with 'https://'"),
+        ("app.example.com", "expected a URL that begins with 'https://'"),
+        (
+            "http://app.example.com/hook",
+            "expected a URL that begins with 'https://'; plain http needs --webhook-private-addresses on the server",
+        ),
+        ("https:///hook", "expected a name or an address behind 'https://'"),
+        ("https://[::1/hook", "expected a name or an address behind 'https://'"),
+        ("https://app.example.com:99999/", "expected a port from 1 to 65535"),
+        ("https://app.example.com:0/", "expected a port from 1 to 65535"),
+        ("https://app.example.com:x/", "expected a port from 1 to 65535"),
+        ("https://user:word@app.example.com/hook", "expected a URL without user and password"),
+        ("https://app.example.com/hook#part", "expected a URL without '#' and what follows it"),
+        ("https://app.example.com/a hook", "expected a URL without spaces, line breaks or control characters"),
+        ("https://app.example.com/\n", "expected a URL without spaces, line breaks or control characters"),
+        (
+            "https://m\u00fcnchen.example/x",
+            "expected a name in its ASCII form, such as 'xn--mnchen-3ya.example' for 'm\u00fcnchen.example'",
+        ),
+        (
+            "https://app.example.com/m\u00fcnchen",
+            "expected other letters than ASCII percent-encoded, such as '%C3%BC' for '\u00fc'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_named(url, why):
+    with pytest.raises(BadRequestError) as caught:
+        webhook_urls.check(url, allows_private=False)
+    assert caught.value.message == f"Invalid 'url': {why}."
+
+
+def test_plain_http_is_named_where_it_is_allowed():
+    with pytest.raises(BadRequestError, match=r"begins with 'https://' or 'http://'\.$"):
+        webhook_urls.check("ftp://app.example.com", allows_private=True)
+
+
         ("::1", False),
         ("::127.0.0.1", False),
         ("::ffff:127.0.0.1", False),
