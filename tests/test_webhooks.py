@@ -126,6 +126,30 @@ def test_a_redirect_is_not_followed(client, receiver):
 
 
 def test_it_is_given_up_after_the_time_that_is_set(new_client, servers, database, model):
+def test_what_kind_of_connection_failed_is_told(client, receiver):
+    for url, error in (
+        ("http://nobody.invalid/hook", "name not found"),
+        (receiver.url.replace("http:", "https:"), "TLS failed"),
+    ):
+        webhook = create(client, url)
+        client.post(f"/webhooks/{webhook['id']}/test", cast_to=object)
+        (pending,) = deliveries(client, webhook, until=lambda page: page[0]["error"])
+        assert pending["error"] == error
+
+
+def test_one_delivery_is_retrieved(client, new_client, telling, receiver):
+    webhook = create(client, receiver.url)
+    finish_run(client)
+    (delivered,) = deliveries(client, webhook, until=lambda page: page[0]["status"] == "delivered")
+    path = f"/webhooks/{webhook['id']}/deliveries/{delivered['id']}"
+    assert client.get(path, cast_to=object) == delivered
+    other = create(client, receiver.url)
+    with pytest.raises(openai.NotFoundError, match="No event found"):
+        client.get(path.replace(webhook["id"], other["id"]), cast_to=object)
+    with pytest.raises(openai.NotFoundError, match="No webhook found"):
+        new_client(telling).get(path, cast_to=object)
+
+
     server = servers(database, upstream_url=model.base_url, **TELLS, webhook_give_up_s=0.01)
     client = new_client(server)
     with receiving(free_port()) as gone:
