@@ -76,6 +76,10 @@ where webhook_id = :webhook_id
     and (created_ms, event_id) > (:low_at, :low_id) and (created_ms, event_id) < (:high_at, :high_id)
 order by created_ms {direction}, event_id {direction} limit :limit
 
+-- name: retrieve_delivery
+select event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
+from webhook_deliveries where webhook_id = :webhook_id and event_id = :event_id
+
 -- What is under way is sent once more beside that; its receiver knows the event by its id.
 -- name: resend_delivery
 update webhook_deliveries set status = 'pending', next_at = :now_ms
