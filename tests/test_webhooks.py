@@ -150,6 +150,18 @@ def test_one_delivery_is_retrieved(client, new_client, telling, receiver):
         new_client(telling).get(path, cast_to=object)
 
 
+def test_a_run_whose_thread_is_deleted_is_told_as_cancelled_and_is_not_there(client, model, receiver):
+    create(client, receiver.url, events=["thread.run.cancelled"])
+    model.hold()
+    assistant = client.beta.assistants.create(model="any", instructions="Be brief.")
+    run = client.beta.threads.create_and_run(assistant_id=assistant.id)
+    client.beta.threads.delete(run.thread_id)
+    ((_, _, body),) = receiver.wait_for(1)
+    assert json.loads(body)["data"]["id"] == run.id
+    with pytest.raises(openai.NotFoundError):
+        client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
+
+
 def test_gone_means_gone(client, receiver):
     webhook = create(client, receiver.url)
     receiver.answers.append((410, {}))
