@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,7 +11,7 @@ import openai
 import pytest
 from tests.receiver import TELLS, WAIT_S, create, deliveries, finish_run, receiving
 
-from threadkeep import testing, webhooks
+from threadkeep import webhooks
 from threadkeep.store.queries import Query
 from threadkeep.webhook_delivery import Deliverer
 from threadkeep.webhook_events import ALL_EVENTS
@@ -146,6 +144,9 @@ def test_what_waits_when_a_webhook_is_switched_off_is_sent_when_it_is_switched_o
     receiver.may_answer.set()
     (waiting,) = deliveries(client, webhook, until=lambda page: page[0]["status_code"])
     assert (waiting["status"], waiting["status_code"], waiting["attempts"]) == ("pending", 503, 1)
+    # It waits for that, and for no time.
+    assert waiting["next_attempt_at"] is None
+    assert client.get(f"/webhooks/{webhook['id']}/deliveries/{waiting['id']}", cast_to=object) == waiting
     ((next_at,),) = rows(telling, "select next_at from webhook_deliveries where webhook_id = :id", id=webhook["id"])
     while time.time() * 1000 <= next_at:
         pass
@@ -242,6 +243,20 @@ def test_a_new_secret_signs_beside_the_old_one_and_then_alone(client, telling, r
     client.webhooks.verify_signature(body, headers, secret=rotated["secret"])
     with pytest.raises(ValueError, match="signature"):
         client.webhooks.verify_signature(body, headers, secret=webhook["secret"])
+
+
+def test_an_overlap_that_is_over_is_shown_as_over_before_the_secret_is_erased(serve_by_clock, clock, new_client):
+    with serve_by_clock(**TELLS) as server:
+        client = new_client(server)
+        webhook = create(client, NOWHERE)
+        path = f"/webhooks/{webhook['id']}"
+        end = post(client, webhook, "/rotate_secret", {"overlap_seconds": 60})["old_secret_expires_at"]
+        clock.now += 59
+        assert client.get(path, cast_to=object)["old_secret_expires_at"] == end
+        clock.now += 2
+        assert client.get(path, cast_to=object)["old_secret_expires_at"] is None
+        assert client.get("/webhooks", cast_to=object)["data"][0]["old_secret_expires_at"] is None
+        assert post(client, webhook, body={"enabled": False})["old_secret_expires_at"] is None
 
 
 def everything(server, webhook):
@@ -373,18 +388,6 @@ def test_the_duration_of_an_attempt_is_that_of_the_receiver(servers, new_client,
     attempt = delivery["last_attempts"][-1]
     assert attempt["error"] == "no answer in time"
     assert attempt["duration_ms"] >= 200
-
-
-def test_the_command_says_which_webhooks_are_off(tmp_path):
-    url = f"sqlite:///{tmp_path / 'a.db'}"
-    with testing.serve(database=url) as server:
-        with openai.OpenAI(base_url=server.base_url, api_key=server.new_key("mine")) as client:
-            create(client, "https://app.example.com/off", enabled=False)
-            create(client, "https://app.example.com/on")
-        command = [sys.executable, "-m", "threadkeep", "webhooks", "list", "--project", "mine", "--database", url]
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    off, on = sorted(line.partition("https://app.example.com/")[2] for line in listed.splitlines())
-    assert (off, on) == ("off  (off)", "on")
 
 
 def test_another_projects_webhook_is_not_there(client, new_client, telling):

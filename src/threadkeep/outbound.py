@@ -9,6 +9,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,15 +22,19 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 KEEP_ALIVE_S = 30
 
 
+# The first: we may not connect to it.
+BreakKind: TypeAlias = Literal["private address", "name not found", "TLS failed", "no connection"]
+
+
 class ConnectionBrokenError(Exception):
     """No connection could be made, or it ended before the answer did. `at_once`: another try may be made at once.
-    `is_refused`: we may not connect to that address.
+    `kind` says it in a word or two, for who may not know more.
     """
 
-    def __init__(self, why: str, *, at_once: bool = False, is_refused: bool = False) -> None:
+    def __init__(self, why: str, *, at_once: bool = False, kind: BreakKind = "no connection") -> None:
         super().__init__(why)
         self.at_once = at_once
-        self.is_refused = is_refused
+        self.kind = kind
 
 
 class Response:
@@ -101,6 +106,16 @@ class _Resolver(aiohttp.ThreadedResolver):
         return found
 
 
+def _kind_of(error: Exception) -> BreakKind:
+    if isinstance(getattr(error, "os_error", None), _RefusedAddressError):
+        return "private address"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "name not found"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed"
+    return "no connection"
+
+
 class HttpClient:
     """Connections to model servers and webhooks. Certificates are those of the system.
 
@@ -144,7 +159,7 @@ class HttpClient:
             host = urlsplit(url).hostname or ""
             address = literal(host)
             if is_disguised(host) or (address and not self._may_connect(address)):
-                raise ConnectionBrokenError("a private address", is_refused=True)
+                raise ConnectionBrokenError("a private address", kind="private address")
         try:
             response = await self._session.request(
                 method, url, headers=headers, data=body, proxy=proxy, allow_redirects=False
@@ -156,7 +171,6 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # A kept connection may close in the moment in which it is used again.
             at_once = isinstance(error, aiohttp.ServerDisconnectedError)
-            is_refused = isinstance(getattr(error, "os_error", None), _RefusedAddressError)
             why = f"{type(error).__name__}: {error}"
-            raise ConnectionBrokenError(why, at_once=at_once, is_refused=is_refused) from None
+            raise ConnectionBrokenError(why, at_once=at_once, kind=_kind_of(error)) from None
         return Response(response)

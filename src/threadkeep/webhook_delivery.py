@@ -192,7 +192,7 @@ class Deliverer:
             return Outcome(error="no answer in time")
         except ConnectionBrokenError as error:
             log.info("webhook %s: %s", delivery.webhook_id, error)
-            return Outcome(error="private address" if error.is_refused else "no connection")
+            return Outcome(error=error.kind)
         response.close()
         return Outcome(status_code=response.status)
 

@@ -21,6 +21,7 @@ EventType: TypeAlias = Literal[
     "thread.run.requires_action",
 ]
 ALL_EVENTS: tuple[EventType, ...] = get_args(EventType)
+RUN_EVENT_PREFIX = "thread.run."
 # Sent when it is asked for, whatever events a webhook wants.
 TEST_EVENT = "webhook.test"
 
@@ -59,7 +60,7 @@ def of_run(run: Run, seq: int, now: int) -> WebhookEvent:
     return WebhookEvent(
         # The same however often the unit is run.
         id=f"evt_{run.id.removeprefix('run_')}_{seq}",
-        type=f"thread.run.{run.status}",
+        type=f"{RUN_EVENT_PREFIX}{run.status}",
         created_at=now,
         data=EventRun(
             id=run.id,

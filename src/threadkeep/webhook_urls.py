@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from threadkeep import invalid
 from threadkeep.addresses import is_disguised, is_public, literal
 
+_SETTING = "--webhook-private-addresses"
+
 
 def check(url: str, *, allows_private: bool) -> None:
     """Refuses what cannot be told anything, or must not be."""
+    if fault := _fault(url, allows_private=allows_private):
+        raise invalid.invalid_value("url", fault)
+
+
+def _fault(url: str, *, allows_private: bool) -> str | None:
+    """What is wrong with it, the first thing only."""
+    if " " in url or not url.isprintable():
+        return "expected a URL without spaces, line breaks or control characters"
     try:
         parts = urlsplit(url)
-        is_url = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url
     except ValueError:
-        is_url = False
-    schemes = ("https", "http") if allows_private else ("https",)
-    if not is_url or parts.scheme not in schemes or parts.username or parts.password or parts.fragment:
-        raise invalid.invalid_value(
-            "url",
-            f"expected an address such as {schemes[0]}://app.example.com/hook, without user and fragment"
-            + ("" if allows_private else "; plain http needs --webhook-private-addresses on the server"),
-        )
-    host = parts.hostname or ""
+        return "expected a name or an address behind 'https://'"
+    return (
+        _fault_of_scheme(parts, allows_private=allows_private)
+        or _fault_of_form(parts)
+        or _fault_of_host(parts.hostname or "", allows_private=allows_private)
+    )
+
+
+def _fault_of_scheme(parts: SplitResult, *, allows_private: bool) -> str | None:
+    if parts.scheme == "https" or (parts.scheme == "http" and allows_private):
+        return None
+    expected = "expected a URL that begins with 'https://'" + (" or 'http://'" if allows_private else "")
+    return f"{expected}; plain http needs {_SETTING} on the server" if parts.scheme == "http" else expected
+
+
+def _fault_of_form(parts: SplitResult) -> str | None:
+    if not parts.hostname:
+        return f"expected a name or an address behind '{parts.scheme}://'"
+    if parts.username is not None or parts.password is not None:
+        return "expected a URL without user and password"
+    if parts.fragment:
+        return "expected a URL without '#' and what follows it"
+    if not parts.netloc.isascii():
+        return "expected a name in its ASCII form, such as 'xn--mnchen-3ya.example' for 'm\u00fcnchen.example'"
+    if not parts.geturl().isascii():
+        return "expected other letters than ASCII percent-encoded, such as '%C3%BC' for '\u00fc'"
+    try:
+        has_port = parts.port != 0
+    except ValueError:
+        has_port = False
+    return None if has_port else "expected a port from 1 to 65535"
+
+
+def _fault_of_host(host: str, *, allows_private: bool) -> str | None:
     if is_disguised(host):
-        raise invalid.invalid_value("url", f"expected a name or an address with four numbers, not {host!r}")
+        return f"expected a name or an address with four numbers, not {host!r}"
     address = literal(host)
     is_local = host.removesuffix(".") == "localhost" if address is None else not is_public(address)
     if is_local and not allows_private:
-        raise invalid.invalid_value(
-            "url", "private addresses are refused, unless the server allows them with --webhook-private-addresses"
-        )
+        return f"private addresses are refused, unless the server allows them with {_SETTING}"
+    return None

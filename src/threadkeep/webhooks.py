@@ -42,7 +42,7 @@ ERASED_AT_ONCE = 100
 LAST_ATTEMPTS_MAX = 10
 
 Url: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2048)]
-Events: TypeAlias = Annotated[list[EventType], Meta(min_length=1)]
+Events: TypeAlias = Annotated[list[EventType], Meta(min_length=1, max_length=len(ALL_EVENTS))]
 
 
 class WebhookCreateParams(Struct, kw_only=True):
@@ -103,7 +103,8 @@ class WebhookAttempt(Struct, kw_only=True):
 class WebhookDelivery(Struct, kw_only=True):
     """What became of one event at one address. `status_code` and `error` are of the last attempt.
 
-    `attempts` counts them all; `last_attempts` are the newest of them, newest first.
+    `attempts` counts them all; `last_attempts` are the newest of them, newest first. `next_attempt_at` is null when no
+    other is planned, also while the webhook is off; during an attempt it is when another server would take over.
     """
 
     id: str
@@ -134,7 +135,7 @@ async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
         id=ctx.new_id("wh"),
         created_at=ctx.now(),
         url=params.url,
-        events=params.events or list(ALL_EVENTS),
+        events=_each_once(params.events),
         enabled=params.enabled,
     )
     row = {
@@ -160,6 +161,7 @@ async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
 
 async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
     """A page of the project's webhooks, newest first unless `order` says otherwise."""
+    now = ctx.now()
 
     def unit(tx: Transaction) -> Page[Stored]:
         def locate(webhook_id: str) -> tuple[int, str]:
@@ -170,14 +172,16 @@ async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
 
         window = Window.of(params, "wh", (-1, ""), (BIGINT_MAX, ""), locate)
         query = sql.list_webhooks_ascending if window.ascending else sql.list_webhooks_descending
-        return window.page(tx.all(query, project_id=ctx.project_id, **_bounds(window)))
+        rows = tx.all(query, project_id=ctx.project_id, **_bounds(window))
+        return window.page([(webhook_id, _shown(body, now)) for webhook_id, body in rows])
 
     return await ctx.store.read(unit)
 
 
 async def retrieve(ctx: Context, webhook_id: str) -> Stored:
     """One webhook, without its secret."""
-    return Stored((await ctx.store.read(lambda tx: _find(tx, ctx, webhook_id)))[0])
+    body, _ = await ctx.store.read(lambda tx: _find(tx, ctx, webhook_id))
+    return Stored(_shown(body, ctx.now()))
 
 
 async def update(ctx: Context, webhook_id: str, params: WebhookUpdateParams) -> Stored:
@@ -185,18 +189,19 @@ async def update(ctx: Context, webhook_id: str, params: WebhookUpdateParams) -> 
     if params.url is not UNSET:
         _check_url(ctx, params.url)
 
-    def unit(tx: Transaction) -> bytes:
+    def unit(tx: Transaction) -> str:
         webhook, _ = _hold(tx, ctx.project_id, webhook_id)
         if params.url is not UNSET:
             webhook.url = params.url
         if params.events is not UNSET:
-            webhook.events = params.events or list(ALL_EVENTS)
+            webhook.events = _each_once(params.events)
         if params.enabled is not UNSET:
             webhook.enabled = params.enabled
-        tx.run(sql.update_webhook, webhook_id=webhook_id, project_id=ctx.project_id, **_chosen(webhook))
-        return _encode(webhook)
+        chosen = _chosen(webhook)
+        tx.run(sql.update_webhook, webhook_id=webhook_id, project_id=ctx.project_id, **chosen)
+        return str(chosen["body"])
 
-    return Stored(await ctx.store.write(unit))
+    return Stored(_shown(await ctx.store.write(unit), ctx.now()))
 
 
 async def rotate_secret(ctx: Context, webhook_id: str, params: WebhookRotateSecretParams) -> Stored:
@@ -253,7 +258,7 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
     """A page of what was told to an address, or is still to be, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        _find(tx, ctx, webhook_id)
+        _, is_enabled = _find(tx, ctx, webhook_id)
 
         def locate(event_id: str) -> tuple[int, str]:
             row = tx.one(sql.locate_delivery, webhook_id=webhook_id, event_id=event_id)
@@ -264,7 +269,21 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
         window = Window.of(params, "evt", (-1, ""), (BIGINT_MAX, ""), locate)
         query = sql.list_deliveries_ascending if window.ascending else sql.list_deliveries_descending
         rows = tx.all(query, webhook_id=webhook_id, **_bounds(window))
-        return window.page([(row[0], _encode(_delivery(webhook_id, *row)).decode()) for row in rows])
+        found = [_delivery(webhook_id, is_enabled, *row) for row in rows]
+        return window.page([(delivery.id, _encode(delivery).decode()) for delivery in found])
+
+    return await ctx.store.read(unit)
+
+
+async def retrieve_delivery(ctx: Context, webhook_id: str, event_id: str) -> WebhookDelivery:
+    """What was told to an address of one event, or is still to be."""
+
+    def unit(tx: Transaction) -> WebhookDelivery:
+        _, is_enabled = _find(tx, ctx, webhook_id)
+        row = tx.one(sql.retrieve_delivery, webhook_id=webhook_id, event_id=event_id)
+        if row is None:
+            raise NotFoundError.of("event", event_id)
+        return _delivery(webhook_id, is_enabled, *row)
 
     return await ctx.store.read(unit)
 
@@ -277,7 +296,7 @@ async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> Webho
         row = tx.one(sql.resend_delivery, webhook_id=webhook_id, event_id=event_id, now_ms=ctx.now_ms())
         if row is None:
             raise NotFoundError.of("event", event_id)
-        return _delivery(webhook_id, *row)
+        return _delivery(webhook_id, 1, *row)
 
     return await ctx.store.write(unit)
 
@@ -298,7 +317,7 @@ async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
         _require_enabled(tx, ctx, webhook_id)
         inserted = tx.one(sql.insert_test_delivery, **row)
         assert inserted is not None
-        delivery = _delivery(webhook_id, *inserted)
+        delivery = _delivery(webhook_id, 1, *inserted)
         ctx.keep_answer(tx, _encode(delivery), webhook_id)
         return delivery
 
@@ -342,6 +361,10 @@ def _check_url(ctx: Context, url: str) -> None:
     webhook_urls.check(url, allows_private=ctx.settings.webhook_private_addresses)
 
 
+def _each_once(events: list[EventType] | None) -> list[EventType]:
+    return list(dict.fromkeys(events or ALL_EVENTS))
+
+
 def _find(tx: Transaction, ctx: Context, webhook_id: str) -> Row:
     """The stored object, and whether it is switched on. Raises `NotFoundError`."""
     row = tx.one(sql.retrieve_webhook, webhook_id=webhook_id, project_id=ctx.project_id)
@@ -378,6 +401,15 @@ def _chosen(webhook: Webhook) -> dict[str, str | int]:
     }
 
 
+def _shown(body: str, now: int) -> str:
+    """The stored object as it is now: an old secret whose time is over signs no more, though it waits to be erased."""
+    webhook = _decode(body)
+    if webhook.old_secret_expires_at is None or webhook.old_secret_expires_at > now:
+        return body
+    webhook.old_secret_expires_at = None
+    return _encode(webhook).decode()
+
+
 def _with_secret(webhook: Webhook, secret: str) -> bytes:
     return _encode(msgspec.structs.replace(webhook, secret=secret))
 
@@ -409,6 +441,7 @@ def _bounds(window: Window[tuple[int, str]]) -> dict[str, object]:
 
 def _delivery(
     webhook_id: str,
+    is_enabled: int,
     event_id: str,
     payload: str,
     created_ms: int,
@@ -426,7 +459,7 @@ def _delivery(
         data=event.data,
         status=status,
         attempts=attempts,
-        next_attempt_at=_seconds(next_at),
+        next_attempt_at=_seconds(next_at) if is_enabled else None,
         last_attempt_at=_seconds(attempted_at),
         status_code=http_status,  # type: ignore[arg-type]
         error=error,  # type: ignore[arg-type]

@@ -78,6 +78,10 @@ where webhook_id = :webhook_id
     and (created_ms, event_id) > (:low_at, :low_id) and (created_ms, event_id) < (:high_at, :high_id)
 order by created_ms {direction}, event_id {direction} limit :limit
 
+-- name: retrieve_delivery
+select event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
+from webhook_deliveries where webhook_id = :webhook_id and event_id = :event_id
+
 -- What follows is about deleted threads.
 -- name: list_deliveries_of_thread
 select webhook_id, event_id, payload from webhook_deliveries where run_thread_id = :thread_id limit :limit

@@ -15,6 +15,7 @@ from threadkeep import projects, webhooks
 RETRIES = {"webhook_private_addresses": True, "webhook_retry_s": 0.2}
 # So long that nothing is sent a second time by itself.
 PATIENT = {"webhook_private_addresses": True, "webhook_retry_s": 240}
+OFF = "The webhook is off. Switch it on first."
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_a_webhook_is_added_and_its_secret_is_shown_once(page, client, receiver,
     for name in ("completed", "failed"):
         form.get_by_label(name, exact=True).uncheck()
     form.get_by_role("button", name="Add").click()
-    expect(form.get_by_role("alert")).to_contain_text("expected an address such as")
+    expect(form.get_by_role("alert")).to_contain_text("expected a URL that begins with")
     form.get_by_label("Address").fill(receiver.url)
     form.get_by_label("completed", exact=True).check()
     form.get_by_role("button", name="Add").click()
@@ -155,7 +156,7 @@ def test_an_address_and_its_events_are_changed(page, client, receiver, add, run)
     expect(form.get_by_role("checkbox", checked=True)).to_have_count(1)
     form.get_by_label("Address").fill("ftp://127.0.0.1/hook")
     form.get_by_role("button", name="Save").click()
-    expect(form.get_by_role("alert")).to_contain_text("expected an address such as")
+    expect(form.get_by_role("alert")).to_contain_text("expected a URL that begins with")
     form.get_by_label("Address").fill(receiver.url)
     form.get_by_label("completed", exact=True).check()
     form.get_by_role("button", name="Save").click()
@@ -174,7 +175,9 @@ def test_a_webhook_is_switched_off_and_on(page, client, receiver, add, run):
     open_webhook(page, webhook)
     page.get_by_role("button", name="Switch off").click()
     expect(page.locator(".facts")).to_contain_text("off What happens now is not told.")
-    expect(page.get_by_role("button", name="Send a test")).to_be_disabled()
+    button = page.get_by_role("button", name="Send a test")
+    expect(button).to_be_disabled()
+    expect(button).to_have_accessible_description(OFF)
     assert client.get(f"/webhooks/{webhook['id']}", cast_to=object)["enabled"] is False
     run()
     page.get_by_role("link", name="All webhooks").click()
@@ -195,7 +198,12 @@ def test_what_waits_for_a_webhook_that_is_off_says_so(page, receiver, add):
     expect(deliveries(page)).to_contain_text("1 attempt, the next in")
     page.get_by_role("button", name="Switch off").click()
     expect(deliveries(page)).to_contain_text("1 attempt, waits until the webhook is on")
-    expect(deliveries(page).get_by_role("button", name="Send again")).to_be_disabled()
+    button = deliveries(page).get_by_role("button", name="Send again")
+    expect(button).to_be_disabled()
+    expect(button).to_have_accessible_description(OFF)
+    page.get_by_role("button", name="Switch on").click()
+    expect(deliveries(page)).to_contain_text("1 attempt, the next in")
+    expect(button).to_have_accessible_description("")
 
 
 def test_a_new_secret_is_made_and_shown_once(page, client, receiver, add, shoot):

@@ -185,7 +185,7 @@ def test_outputs_have_a_limit_together(chat, waiting):
     run = chat.wait(waiting)
     # The server takes them; this model could not.
     assert (run.status, run.last_error.code) == ("failed", "invalid_prompt")
-    assert "its context window is set to 32768 tokens" in run.last_error.message
+    assert "its context window is taken as 32768 tokens" in run.last_error.message
 
 
 def test_an_output_may_be_missing(chat, waiting):

@@ -642,6 +642,25 @@ def test_unknown_names_are_refused_in_what_the_original_did_not_have(ask, method
     assert refusal(ask(method, path, body)) == expected
 
 
+TAKES_NO_BODY = ("/webhooks/wh_x/test", "/webhooks/wh_x/deliveries/evt_x/resend")
+
+
+@pytest.mark.parametrize("path", TAKES_NO_BODY)
+def test_what_takes_no_body_refuses_one_where_it_is_ours(ask, path):
+    def answer(body):
+        return refusal(ask("POST", path, body, headers={"content-type": "application/json"}))
+
+    assert answer(b'{"type": "x"}')[-1] == "Unknown parameter: 'type'."
+    assert answer(b"zzz")[-1].startswith("We could not parse the JSON body of your request.")
+    assert answer(b"[]")[-1] == "Invalid type: expected an object, but got an array instead."
+    for body in (b"", b" ", b"{}"):
+        assert answer(body)[0] == 404
+
+
+def test_what_takes_no_body_looks_at_none_where_the_original_did_not(ask):
+    assert refusal(ask("POST", "/threads/thread_x/runs/run_x/cancel", b"zzz"))[0] == 404
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [

@@ -123,7 +123,7 @@ export class Deliveries {
 }
 
 const isDueSoon = ({ status, next_attempt_at }: Delivery): boolean =>
-  status === "pending" && (next_attempt_at ?? 0) < Date.now() / 1000 + SOON_S;
+  status === "pending" && next_attempt_at !== null && next_attempt_at < Date.now() / 1000 + SOON_S;
 
 interface Trouble {
   cause: string;
@@ -132,6 +132,8 @@ interface Trouble {
 
 const BY_ERROR: Record<string, string> = {
   "no connection": "See whether something listens at the address and can be reached from the machine that Threadkeep is on.",
+  "name not found": "See whether the name in the address is right, and whether the machine that Threadkeep is on can look it up.",
+  "TLS failed": "The certificate must be valid for the name in the address and trusted by the machine that Threadkeep is on.",
   "no answer in time": "Have the receiver answer before it does its work.",
   "switched off": "It waited for the webhook to be switched on until its time was over.",
   "private address":

@@ -8,6 +8,8 @@ import { amount, duration, fullTime } from "./times";
 import type { Delivery } from "./wire";
 
 const TEST = "webhook.test";
+// Why nothing can be sent to a webhook now.
+export const WHY_OFF = "The webhook is off. Switch it on first.";
 
 export const nameOf = (event: string): string => event.replace("thread.run.", "").replaceAll("_", " ");
 
@@ -58,7 +60,13 @@ export function DeliveryRow({ delivery, isOff, onResend }: Props) {
             </a>
           )}
           {abilities.value.resend && (
-            <button type="button" class="quiet" disabled={isAsking || isOff} onClick={() => void resend()}>
+            <button
+              type="button"
+              class="quiet"
+              disabled={isAsking || isOff}
+              title={isOff ? WHY_OFF : undefined}
+              onClick={() => void resend()}
+            >
               Send again
             </button>
           )}

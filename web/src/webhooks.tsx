@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { abilities } from "./abilities";
 import { call, key, query, wordsOf } from "./api";
 import { Deliveries } from "./deliveries";
-import { DeliveryRow, nameOf } from "./deliveryrow";
+import { DeliveryRow, nameOf, WHY_OFF } from "./deliveryrow";
 import { announce, complain } from "./notices";
 import { goToWebhooks } from "./place";
 import { amount, fullTime, shortTime } from "./times";
@@ -218,13 +218,14 @@ function One({ webhook, webhookId }: { webhook: Webhook | undefined; webhookId: 
     const lookAgain = (): void => {
       if (!document.hidden) void deliveries.look();
     };
-    void deliveries.look();
     addEventListener("focus", lookAgain);
     return () => {
       removeEventListener("focus", lookAgain);
       deliveries.close();
     };
   }, [deliveries]);
+  // What waits is due again once the webhook is on.
+  useEffect(() => void deliveries.look(), [deliveries, isOff(webhook)]);
   const { all, isLoaded, problem } = deliveries;
   return (
     <>
@@ -274,7 +275,8 @@ function Facts({ webhook }: { webhook: Webhook }) {
         <>
           <dt>State</dt>
           <dd>
-            <span class="status">off</span> What happens now is not told. What is pending waits.
+            <span class="status">off</span> What happens now is not told. What is pending waits, and no test can be
+            sent.
           </dd>
         </>
       )}
@@ -306,7 +308,12 @@ function Actions({ webhook, onTest }: { webhook: Webhook; onTest: () => Promise<
   const test = (): Promise<void> => onTest().then(() => announce("A test is sent."));
   return (
     <div class="buttons" role="group" aria-label="Webhook">
-      <button type="button" disabled={isOff(webhook)} onClick={() => void once(test)}>
+      <button
+        type="button"
+        disabled={isOff(webhook)}
+        title={isOff(webhook) ? WHY_OFF : undefined}
+        onClick={() => void once(test)}
+      >
         Send a test
       </button>
       <button

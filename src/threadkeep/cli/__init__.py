@@ -2,7 +2,8 @@
 
     serving.py     serve, worker
     data.py        migrate, backup, restore, export, import, prune
-    projects.py    projects, keys, webhooks
+    projects.py    projects, keys
+    webhooks.py    webhooks
     reports.py     settings, usage, doctor, get
     command.py     what they share
 
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from threadkeep import __version__
-from threadkeep.cli import data, projects, reports, serving
+from threadkeep.cli import data, projects, reports, serving, webhooks
 from threadkeep.errors import APIError, CommandError
 from threadkeep.settings import load
 
@@ -25,7 +26,7 @@ from threadkeep.settings import load
 COMMANDS = (
     *(serving.add_serve, serving.add_worker),
     *(data.add_migrate, data.add_backup, data.add_restore, data.add_export, data.add_import),
-    *(projects.add_projects, projects.add_keys, data.add_prune, reports.add_settings, projects.add_webhooks),
+    *(projects.add_projects, projects.add_keys, data.add_prune, reports.add_settings, webhooks.add_webhooks),
     *(reports.add_usage, reports.add_doctor, reports.add_get),
 )
 

@@ -1,4 +1,4 @@
-"""The commands about projects: their keys, limits and webhooks, and how long their threads stay."""
+"""The commands about projects: their keys and limits, and how long their threads stay."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import limits, projects, webhook_events, webhooks
-from threadkeep.cli.command import add_anchor, add_command, day, in_project, now, print_rows, seconds, with_store
-from threadkeep.errors import CommandError
+from threadkeep import limits, projects
+from threadkeep.cli.command import add_anchor, add_command, day, now, print_rows, seconds, with_store
 from threadkeep.limits import Limits
-from threadkeep.pages import ListParams
 from threadkeep.settings import Settings
 from threadkeep.store.interface import BIGINT_MAX, Store
 
@@ -45,25 +43,6 @@ def add_keys(commands: Any) -> None:
     listed.add_argument("--json", action="store_true", help="for programs")
     revoke = add_command(actions, "revoke", _keys_revoke, "revoke a key, at once and for good")
     revoke.add_argument("key_id")
-
-
-def add_webhooks(commands: Any) -> None:
-    parser = add_command(commands, "webhooks", None, "list, create and delete webhooks, which are notified of runs")
-    actions = parser.add_subparsers(metavar="action", required=True)
-    create = add_command(actions, "create", _webhooks_create, "add a webhook; its secret is shown only once")
-    create.add_argument("url")
-    create.add_argument(
-        "--events",
-        metavar="NAMES",
-        help=f"the events to send, separated by commas: {' '.join(webhook_events.ALL_EVENTS)}",
-    )
-    listed = add_command(actions, "list", _webhooks_list, "list a project's webhooks, without their secrets")
-    delete = add_command(actions, "delete", _webhooks_delete, "delete a webhook and its pending events")
-    delete.add_argument("webhook_id")
-    for action in (create, listed, delete):
-        action.add_argument("--project", default=projects.DEFAULT_PROJECT, help="whose runs")
-    for action in (create, listed):
-        action.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_limits(parser: argparse.ArgumentParser, subject: str) -> None:
@@ -178,38 +157,3 @@ def _print_limits(arguments: argparse.Namespace, said: Limits, default: Limits) 
     for name in Limits.__struct_fields__:
         source = "" if getattr(said, name) is not None else "  (default)"
         print(f"{name.replace('_', ' '):22}{getattr(chosen, name) or 'none'}{source}")
-
-
-def _webhooks_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
-    events = arguments.events.split(",") if arguments.events else None
-    try:
-        params = msgspec.convert({"url": arguments.url, "events": events}, webhooks.WebhookCreateParams)
-    except msgspec.ValidationError as error:
-        raise CommandError(f"{error}.", "`threadkeep webhooks create --help` lists the events.") from None
-    made = json.loads(bytes(in_project(arguments, settings, lambda ctx: webhooks.create(ctx, params))))
-    if arguments.json:
-        print(json.dumps(made))
-    else:
-        print(
-            f"{made['secret']}\n\nIt signs what {made['id']} sends to {made['url']}.\n"
-            "This is the only time the secret is shown."
-        )
-
-
-def _webhooks_list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
-    params = ListParams(limit=100, order="asc")
-    page = in_project(arguments, settings, lambda ctx: webhooks.list_(ctx, params), must_exist=True)
-    found = [json.loads(bytes(webhook)) for webhook in page.data]
-    if arguments.json:
-        print(json.dumps(found))
-        return
-    lines = [
-        f"{webhook['id']}  {day(webhook['created_at'])}  {webhook['url']}{'' if webhook['enabled'] else '  (off)'}"
-        for webhook in found
-    ]
-    print("\n".join(lines) or "no webhooks")
-
-
-def _webhooks_delete(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
-    in_project(arguments, settings, lambda ctx: webhooks.delete(ctx, arguments.webhook_id), must_exist=True)
-    print(f"deleted {arguments.webhook_id}")

@@ -79,7 +79,7 @@ PREFIXES = {
 
 
 class NoParams(Struct, frozen=True):
-    """The query of what takes none."""
+    """The query of what takes none, and the body."""
 
 
 class Endpoint:
@@ -94,7 +94,9 @@ class Endpoint:
         self._parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
         self._headers = [(name.replace("-", "_"), name.encode()) for name in route.headers]
         self._takes_key = route.takes_key and not strict
-        self._decoder = msgspec.json.Decoder(route.body) if route.body else None
+        # Nor must a body be lost on what takes none.
+        self._body = route.body or (NoParams if route.ours and route.method == "POST" else None)
+        self._decoder = msgspec.json.Decoder(self._body) if self._body else None
 
     async def call(
         self,
@@ -167,7 +169,9 @@ class Endpoint:
         if self._decoder is not None:
             # No body at all means no field at all, which is fine where none is required.
             body = body if body and not body.isspace() else b"{}"
-            return self._decode(dialect.body_from_v1(body) if v1 else body)
+            params = self._decode(dialect.body_from_v1(body) if v1 else body)
+            if self.route.body:
+                return params
         if self.route.query is not None:
             return query.parse(query_string, self.route.query, strict=self._knows_all_names)
         if self.route.ours:
@@ -186,7 +190,7 @@ class Endpoint:
             validation.parse(body)
             raise invalid.not_json() from None
         if self._knows_all_names:
-            error = validation.explain(validation.parse(body), self.route.body, strict=True)
+            error = validation.explain(validation.parse(body), self._body, strict=True)
             if error:
                 raise error
         if b"\\u0000" in body:
@@ -194,6 +198,6 @@ class Endpoint:
         return params
 
     def _refusal(self, body: bytes) -> Exception:
-        error = validation.explain(validation.parse(body), self.route.body, strict=self._knows_all_names)
+        error = validation.explain(validation.parse(body), self._body, strict=self._knows_all_names)
         # The decoder stops at the first of two values for one name, the second look sees the last.
         return error or BadRequestError("Invalid request body: a property is given twice.")

@@ -221,6 +221,15 @@ ROUTES = (
         ours=True,
     ),
     Route(
+        "GET",
+        f"{WEBHOOK}/deliveries/{{event_id}}",
+        webhooks.retrieve_delivery,
+        "Retrieve webhook delivery",
+        result=WebhookDelivery,
+        beta=False,
+        ours=True,
+    ),
+    Route(
         "POST",
         f"{WEBHOOK}/deliveries/{{event_id}}/resend",
         webhooks.resend_delivery,
