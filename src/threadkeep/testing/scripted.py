@@ -27,6 +27,8 @@ WAIT_S = 30
 BACKLOG = 1024
 # A stream that is not slowed down lets others have a turn after so many chunks.
 TURN_CHUNKS = 64
+# Turns of the event loop in which connections are looked for that are to be cut.
+STOPPING_TURNS = 5
 COMPLETION_ID = "chatcmpl-scripted"
 # No time is made up for what is repeated word for word.
 CREATED = 1_700_000_000
@@ -161,10 +163,11 @@ class ScriptedModel:
         accepting = await self._loop.create_server(lambda: _Connection(self, connections), sock=listener, ssl=self._tls)
         await stop.wait()
         accepting.close()
-        for connection in list(connections):
-            connection.transport.abort()
-        # Their ends are told on the loop's next turn.
-        await asyncio.sleep(0)
+        # One that was taken in a moment ago is among them some turns of the loop later; ends are told on the next one.
+        for _ in range(STOPPING_TURNS):
+            for connection in list(connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     async def permit(self, gate: _Gate) -> None:
         """Waits until one chunk may leave through the gate."""
