@@ -9,6 +9,7 @@ import time
 
 import openai
 import pytest
+from tests.ports import free_port
 from tests.receiver import TELLS, WAIT_S, create, deliveries, finish_run, receiving
 
 from threadkeep import webhooks
@@ -52,7 +53,7 @@ def sweep(server, later_s=0.0):
 
 
 def test_the_address_is_changed_and_what_waits_goes_to_the_new_one(client, receiver):
-    with receiving() as gone:
+    with receiving(free_port()) as gone:
         webhook = create(client, gone.url)
     run = finish_run(client)
     deliveries(client, webhook, until=lambda page: page[0]["error"])
@@ -165,7 +166,7 @@ def test_what_waits_when_a_webhook_is_switched_off_is_sent_when_it_is_switched_o
 
 
 def test_what_waits_for_a_webhook_that_stays_off_is_given_up_in_time(client, telling):
-    with receiving() as gone:
+    with receiving(free_port()) as gone:
         webhook = create(client, gone.url)
     post(client, webhook, "/test")
     deliveries(client, webhook, until=lambda page: page[0]["error"])
@@ -359,7 +360,7 @@ def test_a_delivery_keeps_its_last_attempts_newest_first(client, receiver):
 
 
 def test_an_attempt_that_got_no_answer_says_why(client):
-    with receiving() as gone:
+    with receiving(free_port()) as gone:
         webhook = create(client, gone.url)
     post(client, webhook, "/test")
     (delivery,) = deliveries(client, webhook, until=lambda page: page[0]["error"])

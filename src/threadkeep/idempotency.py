@@ -40,7 +40,7 @@ class KeyedRequest(Struct, frozen=True):
 
 
 class AnsweredBeforeError(ThreadkeepError):
-    """The request was carried out before: its answer as JSON, and behind which event of its run a stream began."""
+    """The request was done before: its answer as JSON, and behind which event of its run a stream began."""
 
     def __init__(self, answer: str, after_event: int | None) -> None:
         super().__init__("answered before")

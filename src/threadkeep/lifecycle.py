@@ -165,12 +165,12 @@ def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, 
     assert isinstance(numbered.step.step_details, run_steps.ToolCalls)
     for call in numbered.step.step_details.tool_calls:
         call.function.output = outputs[call.id]
-    now = ctx.now()
-    run_steps.finish(numbered.step, "completed", now)
+    now_ms = ctx.now_ms()
+    run_steps.finish(numbered.step, "completed", now_ms // 1000)
     numbered.step.usage, held.plan.turn = held.plan.turn, None
     tx.run_all([run_steps.change(numbered.step, numbered.seq)])
-    enter(held.run, "queued", now)
-    return _change_hands(tx, held, ctx.now_ms(), [step_event(numbered.step)])
+    enter(held.run, "queued", now_ms // 1000)
+    return _change_hands(tx, held, now_ms, [step_event(numbered.step)])
 
 
 class Cancelled(Struct):

@@ -55,7 +55,9 @@ SECONDS_MAX = (1 << 38) - 1
 
 @lru_cache(1024)
 def key(project_id: str) -> str:
-    """What stands for the project in front of its words. Two projects may share one: it only keeps them apart."""
+    """What stands for the project in front of its words. It makes searches short and keeps nobody out: two projects may
+    share one, so the project itself is checked too.
+    """
     return hashlib.sha256(project_id.encode()).hexdigest()[:4]
 
 
@@ -98,7 +100,7 @@ class Indexer:
         """Does all that there is to do, without rest."""
         self._rewritten_until = 0.0
         while await self._step():
-            pass
+            self._rewritten_until = 0.0
 
     async def _catch_up_with_rests(self) -> None:
         share = SHARE_MIN
@@ -131,17 +133,20 @@ class Indexer:
             if removed is None or time.monotonic() < self._rewritten_until:
                 return False
             rewriting = self._rewriting = Rewriting(*removed)
-        if await self._store.write(rewriting.step):
-            return True
-        self._rewriting = None
-        self._rewritten_until = time.monotonic() + rewriting.steps * REST_AFTER_REWRITING_S
-        return False
+        is_more = await self._store.write(rewriting.step)
+        rewriting.steps += 1
+        if not is_more:
+            self._rewriting = None
+            self._rewritten_until = time.monotonic() + rewriting.steps * REST_AFTER_REWRITING_S
+        # Words may have been removed meanwhile.
+        return True
 
 
 class Rewriting:
     """Writes the index of words anew, without the words that had been removed when it began.
 
-    What is rewritten is all of the index, so the next time must not come too soon after.
+    What is rewritten is all of the index, so the next time must not come too soon after. Who takes a step counts it,
+    once it is stored: a unit of work may be run again.
     """
 
     def __init__(self, removed: int) -> None:
@@ -154,7 +159,6 @@ class Rewriting:
         pages = REWRITTEN_AT_ONCE if self.steps else -REWRITTEN_AT_ONCE
         before = _changes(tx)
         tx.run(sql.rewrite_words, pages=pages)
-        self.steps += 1
         if _changes(tx) - before > CHANGES_OF_NOTHING_REWRITTEN:
             return True
         tx.run(sql.forget_removed_words, revision=self._removed)
@@ -173,7 +177,7 @@ def finish(tx: Transaction) -> None:
     if removed := tx.one(sql.find_removed_words):
         rewriting = Rewriting(*removed)
         while rewriting.step(tx):
-            pass
+            rewriting.steps += 1
 
 
 def _has_work(tx: Transaction, seen: Seen) -> bool:

@@ -43,6 +43,8 @@ OF_ONE_AT_ONCE = 4
 # The pause after a failure is this much longer than the one before, up to the longest.
 SLOWER = 4
 PAUSE_MAX_S = 6 * 3600
+# More often than that would only make a number that is too large: an event may be sent again and again by hand.
+SLOWINGS_MAX = 20
 FORGET_EVERY_S = 60
 GONE = 410
 # Why what waited for an address to be switched on was given up.
@@ -76,7 +78,6 @@ class Address(Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_attempts = msgspec.json.Decoder(list[WebhookAttempt]).decode
 
 
 class Deliverer:
@@ -198,14 +199,14 @@ class Deliverer:
 
     async def _note(self, delivery: Delivery, attempt: WebhookAttempt) -> None:
         ctx, now_ms = self._ctx, self._ctx.now_ms()
-        pause_s = min(PAUSE_MAX_S, ctx.settings.webhook_retry_s * SLOWER ** (delivery.attempts - 1))
+        pause_s = min(PAUSE_MAX_S, ctx.settings.webhook_retry_s * SLOWER ** min(delivery.attempts - 1, SLOWINGS_MAX))
         next_at = now_ms + int(pause_s * chance.uniform(1, 1.1) * 1000)
         status = "pending"
         if attempt.status_code in SUCCESS:
             status = "delivered"
         elif attempt.status_code == GONE or next_at > delivery.created_ms + self._give_up_ms:
             status = "failed"
-        last_attempts = [attempt, *_attempts(delivery.last_attempts)][:LAST_ATTEMPTS_MAX]
+        last_attempts = [attempt, *webhooks.decode_attempts(delivery.last_attempts)][:LAST_ATTEMPTS_MAX]
         row = {
             "webhook_id": delivery.webhook_id,
             "event_id": delivery.event_id,

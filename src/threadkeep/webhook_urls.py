@@ -11,7 +11,7 @@ _SETTING = "--webhook-private-addresses"
 
 
 def check(url: str, *, allows_private: bool) -> None:
-    """Refuses what cannot be told anything, or must not be."""
+    """Raises `BadRequestError` for an address to which nothing can be sent, or nothing may be."""
     if fault := _fault(url, allows_private=allows_private):
         raise invalid.invalid_value("url", fault)
 
@@ -50,10 +50,10 @@ def _fault_of_form(parts: SplitResult) -> str | None:
     if not parts.geturl().isascii():
         return "expected other letters than ASCII percent-encoded, such as '%C3%BC' for '\u00fc'"
     try:
-        has_port = parts.port != 0
+        is_port_valid = parts.port != 0
     except ValueError:
-        has_port = False
-    return None if has_port else "expected a port from 1 to 65535"
+        is_port_valid = False
+    return None if is_port_valid else "expected a port from 1 to 65535"
 
 
 def _fault_of_host(host: str, *, allows_private: bool) -> str | None:

@@ -101,7 +101,8 @@ class WebhookAttempt(Struct, kw_only=True):
 
 
 class WebhookDelivery(Struct, kw_only=True):
-    """What became of one event at one address. `status_code` and `error` are of the last attempt.
+    """What became of one event at one address. `status_code` and `error` are of the last attempt, or say why there was
+    none.
 
     `attempts` counts them all; `last_attempts` are the newest of them, newest first. `next_attempt_at` is null when no
     other is planned, also while the webhook is off; during an attempt it is when another server would take over.
@@ -124,7 +125,8 @@ class WebhookDelivery(Struct, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Webhook).decode
-_attempts = msgspec.json.Decoder(list[WebhookAttempt]).decode
+# As a delivery's row has them.
+decode_attempts = msgspec.json.Decoder(list[WebhookAttempt]).decode
 
 
 async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
@@ -378,7 +380,8 @@ def _require_enabled(tx: Transaction, ctx: Context, webhook_id: str) -> None:
     _, is_enabled = _find(tx, ctx, webhook_id)
     if not is_enabled:
         raise BadRequestError(
-            f"Webhook {webhook_id} is off, so nothing is sent to it. Modify it first: 'enabled': true."
+            f"Webhook {webhook_id} is off, so nothing is sent to it. Switch it on first: 'enabled': true, or "
+            f"`threadkeep webhooks modify {webhook_id} --on`."
         )
 
 
@@ -463,7 +466,7 @@ def _delivery(
         last_attempt_at=_seconds(attempted_at),
         status_code=http_status,  # type: ignore[arg-type]
         error=error,  # type: ignore[arg-type]
-        last_attempts=_attempts(last_attempts),  # type: ignore[arg-type]
+        last_attempts=decode_attempts(last_attempts),  # type: ignore[arg-type]
     )
 
 

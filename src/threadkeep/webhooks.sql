@@ -136,7 +136,7 @@ where webhook_id = :webhook_id and event_id = :event_id and attempts = :attempts
 -- What waits for an address to be switched on, and has waited for long. From those addresses to what they wait for, not
 -- over all that waits: both databases know `cross join`, and SQLite keeps to its order.
 -- name: give_up_deliveries
-update webhook_deliveries set status = 'failed', next_at = null, error = :error
+update webhook_deliveries set status = 'failed', next_at = null, http_status = null, error = :error
 where status = 'pending' and (webhook_id, event_id) in (
     select d.webhook_id, d.event_id from webhooks w cross join webhook_deliveries d
     where w.enabled = 0 and d.webhook_id = w.webhook_id and d.status = 'pending' and d.created_ms < :before_ms

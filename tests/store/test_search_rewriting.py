@@ -113,7 +113,9 @@ def test_words_that_are_removed_while_the_index_is_rewritten_leave_it_the_next_t
     assert with_index(work) == ((False, True), (False, False))
 
 
-def test_the_index_rests_after_it_was_rewritten(with_index, is_in_index):
+def test_the_index_rests_after_it_was_rewritten(with_index, is_in_index, monkeypatch):
+    monkeypatch.setattr(search_index, "REST_AFTER_REWRITING_S", 3600)
+
     async def work(ctx, indexer):
         for delete in [await say(ctx, indexer, word) for word in ("firstword", "secondword")]:
             await delete()
@@ -122,6 +124,42 @@ def test_the_index_rests_after_it_was_rewritten(with_index, is_in_index):
         return is_in_index("firstword"), is_in_index("secondword")
 
     assert with_index(work) == (False, True)
+
+
+def test_all_is_caught_up_with_when_words_are_removed_while_the_index_is_rewritten(with_index, is_in_index):
+    async def work(ctx, indexer):
+        delete_first = await say(ctx, indexer, "firstword")
+        delete_second = await say(ctx, indexer, "secondword")
+        await delete_first()
+        while indexer._rewriting is None:
+            assert await indexer._step()
+        await delete_second()
+        await indexer.catch_up()
+        return is_in_index("firstword"), is_in_index("secondword")
+
+    assert with_index(work) == (False, False)
+
+
+def test_a_step_whose_commit_fails_is_taken_again(with_index, is_in_index):
+    """The first step begins with all of the index; one that only went on would find nothing to do."""
+
+    async def work(ctx, indexer):
+        delete = await say(ctx, indexer, "goingword")
+        await say(ctx, indexer, "stayingword")
+        await delete()
+        failures = [apsw.FullError("the disk is full")]
+        commit = ctx.store._commit
+
+        def commit_or_fail():
+            if indexer._rewriting and failures:
+                raise failures.pop()
+            commit()
+
+        ctx.store._commit = commit_or_fail
+        await indexer.catch_up()
+        return failures, is_in_index("goingword"), is_in_index("stayingword")
+
+    assert with_index(work) == ([], False, True)
 
 
 def test_another_process_goes_on_where_one_was_killed(with_index, is_in_index):

@@ -632,6 +632,8 @@ def test_unknown_fields_are_ignored_at_every_level(ask):
     [
         ("POST", "/threads/thread_x/copy", {"new": 1}),
         ("POST", "/webhooks", {"url": "https://example.com", "new": 1}),
+        ("POST", "/threads/thread_x/copy?new=1", {}),
+        ("POST", "/webhooks/wh_x/test?new=1", None),
         ("GET", "/export?new=1", None),
         ("GET", "/webhooks?new=1", None),
         ("GET", "/webhooks/wh_x?new=1", None),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 
 from threadkeep import projects, tasks
 from threadkeep.context import Context
-from threadkeep.errors import AuthenticationError, PermissionDeniedError
+from threadkeep.errors import APIError, AuthenticationError, PermissionDeniedError
 from threadkeep.projects import UsableKeys
 from threadkeep.settings import Settings
 from threadkeep.store.interface import Store
@@ -40,6 +40,8 @@ class Authenticator:
         # By the whole header of a key that has come before, so that it need not be hashed again.
         self._contexts_of_headers: dict[bytes, Context] = {}
         self._looked_at = 0.0
+        # Why the last look found nothing out.
+        self._trouble: APIError | None = None
         # Requests with the same new key wait for one look.
         self._looking = asyncio.Lock()
 
@@ -107,6 +109,8 @@ class Authenticator:
             if self._looked_at < asked_at:
                 await asyncio.sleep(self._looked_at + LOOK_AGAIN_AFTER_S - time.monotonic())
                 await self.look()
+            elif self._trouble:
+                raise self._trouble
 
     def refuse_outsiders(self, headers: Headers) -> None:
         """What a server without a key must refuse: other names, web pages of other origins, proxied requests."""
@@ -145,11 +149,17 @@ class Authenticator:
     async def look(self) -> None:
         """Takes over what changed since the last look."""
         began_at = time.monotonic()
-        keys = await projects.usable_keys(self._store, self._keys)
+        try:
+            keys = await projects.usable_keys(self._store, self._keys)
+        except APIError as error:
+            self._trouble = error
+            raise
+        finally:
+            self._looked_at = max(self._looked_at, began_at)
+        self._trouble = None
         # Two looks may overlap, and the one that began first may end last.
         if keys.revision > self._keys.revision:
             self._adopt(keys)
-        self._looked_at = max(self._looked_at, began_at)
 
     async def _watch(self) -> None:
         """Without this task a revoked key would work for ever."""

@@ -79,7 +79,7 @@ PREFIXES = {
 
 
 class NoParams(Struct, frozen=True):
-    """The query of what takes none, and the body."""
+    """For requests that take no query, or no body."""
 
 
 class Endpoint:
@@ -166,6 +166,8 @@ class Endpoint:
         }
 
     def _params(self, query_string: bytes, body: bytes, *, v1: bool) -> Any:
+        if self.route.ours and self.route.query is None:
+            query.parse(query_string, NoParams, strict=True)
         if self._decoder is not None:
             # No body at all means no field at all, which is fine where none is required.
             body = body if body and not body.isspace() else b"{}"
@@ -174,8 +176,6 @@ class Endpoint:
                 return params
         if self.route.query is not None:
             return query.parse(query_string, self.route.query, strict=self._knows_all_names)
-        if self.route.ours:
-            query.parse(query_string, NoParams, strict=True)
         return None
 
     def _decode(self, body: bytes) -> Any:

@@ -8,7 +8,6 @@ with the reason, and the others are imported. Imported runs are history: none is
     entries.py     an object is looked at: what can be stored of it, or why it cannot
     values.py      its JSON becomes values, within limits
     importer.py    entries become batches; what became of them becomes the report
-    dry_run.py     what a dry run would have stored
     storing.py     a batch becomes rows, in one unit of work
 
 Differs from OpenAI: there was no import.

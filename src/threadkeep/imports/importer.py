@@ -15,10 +15,10 @@ from threadkeep import exports, foreign
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
 from threadkeep.imports import entries, lines, reading, storing
-from threadkeep.imports.dry_run import WouldBeStored
 from threadkeep.imports.entries import Entry
 from threadkeep.imports.reading import Problem
 from threadkeep.imports.values import RefusedError
+from threadkeep.store.scratch import Scratch
 
 T = TypeVar("T")
 
@@ -64,7 +64,8 @@ class Importer:
         self._writing: asyncio.Task[None] | None = None
         self._bytes_writing = 0
         self._threads_there: dict[str, None] = {}
-        self._would = WouldBeStored() if dry_run else None
+        # What a dry run would have stored is known from then on, and what belongs to it is not missing.
+        self._would = Scratch() if dry_run else None
 
     async def take(self, source: AsyncIterator[bytes], name: str = "") -> None:
         """Takes in a file; `name` stands in the report if there are several."""
@@ -100,8 +101,12 @@ class Importer:
         return self.report
 
     async def rest(self) -> None:
-        """Waits for what is being stored, whatever else went wrong."""
-        await self._wait()
+        """Waits for what is being stored, whatever else went wrong; nothing more can be taken in."""
+        try:
+            await self._wait()
+        finally:
+            if self._would is not None:
+                self._would.close()
 
     async def _take_foreign(self, where: str, line: bytes) -> None:
         await self._gather_foreign(reading.read_foreign(self._foreign, where, line), len(line))
@@ -171,8 +176,9 @@ class Importer:
             elif not entry.is_implied:
                 # Of a thread that nobody named, what belongs to it tells.
                 self._refuse(Problem(entry.where, entry.kind, entry.own_id, entry.outcome))
-            if self._would is not None and not entry.outcome:
-                self._would.add(entry.places)
+
+        if self._would is not None:
+            self._would.add_all([entry.places for entry in batch if not entry.outcome])
 
     @staticmethod
     def _count(counts: dict[str, int], kind: str) -> None:

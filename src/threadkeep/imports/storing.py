@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from threadkeep import assistants, message_versions, messages, threads
-from threadkeep.imports.dry_run import WouldBeStored
 from threadkeep.imports.entries import KNOWN, Entry, Places
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Transaction
 from threadkeep.store.queries import Query
+from threadkeep.store.scratch import Scratch
 
 sql = queries.load("imports")
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     thread_messages_max: int
 
 
-def store(tx: Transaction, place: Place, batch: list[Entry], would: WouldBeStored | None) -> None:
+def store(tx: Transaction, place: Place, batch: list[Entry], would: Scratch | None) -> None:
     """Stores what is new in a batch, and notes in each entry what became of it.
 
     With `would`, what a dry run would have stored before, nothing is written.
@@ -65,7 +65,7 @@ class _Thread:
 class _Unit:
     """What is known in one unit of work, and the rows that are to be written."""
 
-    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], would: WouldBeStored | None) -> None:
+    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], would: Scratch | None) -> None:
         self.tx = tx
         self.project_id = place.project_id
         self.messages_max = place.thread_messages_max

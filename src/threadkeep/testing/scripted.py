@@ -27,8 +27,6 @@ WAIT_S = 30
 BACKLOG = 1024
 # A stream that is not slowed down lets others have a turn after so many chunks.
 TURN_CHUNKS = 64
-# Turns of the event loop in which connections are looked for that are to be cut.
-STOPPING_TURNS = 5
 COMPLETION_ID = "chatcmpl-scripted"
 # No time is made up for what is repeated word for word.
 CREATED = 1_700_000_000
@@ -92,6 +90,7 @@ class ScriptedModel:
         self._gate = _Gate()
         self._released: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
+        self.is_stopping = False
         self.url = ""
 
     @property
@@ -163,11 +162,11 @@ class ScriptedModel:
         accepting = await self._loop.create_server(lambda: _Connection(self, connections), sock=listener, ssl=self._tls)
         await stop.wait()
         accepting.close()
-        # One that was taken in a moment ago is among them some turns of the loop later; ends are told on the next one.
-        for _ in range(STOPPING_TURNS):
-            for connection in list(connections):
-                connection.transport.abort()
-            await asyncio.sleep(0)
+        self.is_stopping = True
+        for connection in connections:
+            connection.transport.abort()
+        if connections:
+            await asyncio.wait([connection.lost for connection in connections])
 
     async def permit(self, gate: _Gate) -> None:
         """Waits until one chunk may leave through the gate."""
@@ -198,9 +197,14 @@ class _Connection(asyncio.Protocol):
         self._received: list[Received] = []
         self._may_write = asyncio.Event()
         self._may_write.set()
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
+        if self._model.is_stopping:
+            # It was taken in at the last moment.
+            transport.abort()
+            return
         # asyncio does it only where the socket's protocol is given by name; without it the second piece of an answer
         # waits until the client has acknowledged the first, which takes 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -208,6 +212,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._connections.discard(self)
+        self.lost.set_result(None)
         for received in self._received:
             received.closed.set()
         if self._task:

@@ -88,13 +88,17 @@ class Catalogue:
             self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
+        pause_s = LIST_AGAIN_S
         try:
             self._listed = tuple(await self.server.models())
-            self._until = time.monotonic() + LIST_S
+            pause_s = LIST_S
         except UpstreamError as error:
             log.warning("upstream %s has given no list of models: %s", self.settings.name, error.message)
-            self._until = time.monotonic() + LIST_AGAIN_S
+        except Exception:
+            # Nobody may be waiting for this, and a run goes on without a list.
+            log.exception("upstream %s: asking for its models failed", self.settings.name)
         finally:
+            self._until = time.monotonic() + pause_s
             self._asking = None
 
     async def close(self) -> None:

@@ -26,8 +26,8 @@ create table message_versions (
     primary key (thread_id, message_id, seq)
 )
 
--- Full-text search. A document has the words of one message (search_index.py tells which). Positions grow with the time of the
--- message, so that the newest come first; `seq` is the message's number in its thread.
+-- Full-text search. A document has the words of one message (search_index.py tells which). Positions grow with the time
+-- of the message, so that the newest come first; `seq` is the message's number in its thread.
 -- Differs on SQLite: the position is the row's number, which the index of words knows it by.
 -- name: create_search_documents [sqlite]
 create table search_documents (
@@ -66,7 +66,7 @@ create virtual table search_words using fts5(
     words, content='search_documents', content_rowid='position', columnsize=0, detail=none, tokenize='ascii'
 )
 
--- Words of deleted text are not to stay in the file: above zero, some do (search_index.sql).
+-- The revision is above zero while words of deleted text are still in the file (search_index.sql).
 -- name: create_removed_words [sqlite]
 insert into revisions (subject, revision) values ('removed_words', 0)
 
