@@ -284,7 +284,7 @@ def fill(server, webhook_id, count):
     def unit(tx):
         for number in range(count):
             event = {"id": f"evt_{number:04}", "type": "thread.run.completed", "created_at": number, "data": data}
-            about = {"event_id": event["id"], "type": event["type"], "payload": json.dumps(event)}
+            about = {"event_id": event["id"], "type": event["type"], "payload": json.dumps(event), "thread_id": None}
             at_ms = 1_800_000_000_000 + number * 1000
             tx.run(webhooks.sql.insert_deliveries, project_id=project_id, now_ms=at_ms, wanted="%", **about)
             became = {"status": "delivered", "http_status": 200, "error": None, "next_at": None, "attempted_at": at_ms}
