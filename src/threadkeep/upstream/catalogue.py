@@ -6,7 +6,6 @@ import asyncio
 import fnmatch
 import logging
 import time
-from collections.abc import Iterable
 
 from threadkeep.upstream.model_server import ModelServer
 from threadkeep.upstream.wire import Listed, UpstreamError
@@ -27,7 +26,8 @@ class Catalogue:
     def __init__(self, server: ModelServer) -> None:
         self.server = server
         self.settings = server.settings
-        self._listed: tuple[Listed, ...] = ()
+        # By name.
+        self._listed: dict[str, Listed] = {}
         self._until = 0.0
         self._asking: asyncio.Task[None] | None = None
 
@@ -41,7 +41,7 @@ class Catalogue:
 
     async def models(self) -> list[Listed]:
         """What clients may name: aliases, names that the settings give in full, and what the server lists."""
-        by_name = {listed.id: listed for listed in await self.listed()}
+        by_name = await self.listed()
         settings = self.settings
         names = [
             *settings.aliases,
@@ -68,15 +68,15 @@ class Catalogue:
         listed = _named(model, await self._listed_before())
         return (listed and listed.context_tokens) or CONTEXT_TOKENS
 
-    async def _listed_before(self) -> tuple[Listed, ...]:
+    async def _listed_before(self) -> dict[str, Listed]:
         """The list as it was last. Only the first time is it waited for: no run is late for a newer one."""
         if not self._until:
             return await self.listed()
         self._ask_if_due()
         return self._listed
 
-    async def listed(self) -> tuple[Listed, ...]:
-        """The server's own list; what was known last when it does not answer."""
+    async def listed(self) -> dict[str, Listed]:
+        """The server's own list, by name; what was known last when it does not answer."""
         self._ask_if_due()
         if self._asking is not None:
             # Whoever waits may be cancelled; the others still want to know.
@@ -90,7 +90,7 @@ class Catalogue:
     async def _ask(self) -> None:
         pause_s = LIST_AGAIN_S
         try:
-            self._listed = tuple(await self.server.models())
+            self._listed = {listed.id: listed for listed in await self.server.models()}
             pause_s = LIST_S
         except UpstreamError as error:
             log.warning("upstream %s has given no list of models: %s", self.settings.name, error.message)
@@ -108,8 +108,7 @@ class Catalogue:
             await asyncio.wait([self._asking])
 
 
-def _named(model: str, listed: Iterable[Listed]) -> Listed | None:
-    by_name = {each.id: each for each in listed}
+def _named(model: str, by_name: dict[str, Listed]) -> Listed | None:
     # Ollama lists `llama3.1:latest` and answers to `llama3.1`.
     return by_name.get(model) or by_name.get(f"{model}:latest")
 
