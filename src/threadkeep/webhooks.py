@@ -8,12 +8,12 @@ A webhook that is switched off is told of nothing new. What it was still to be t
 no longer than it would be tried otherwise.
 
 Differs from OpenAI: the original had no webhooks for runs. The form is that of its webhooks for other things, so the
-SDKs' `webhooks.unwrap` and `verify_signature` work.
+SDKs' `webhooks.verify_signature` works.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -271,7 +271,7 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
         window = Window.of(params, "evt", (-1, ""), (BIGINT_MAX, ""), locate)
         query = sql.list_deliveries_ascending if window.ascending else sql.list_deliveries_descending
         rows = tx.all(query, webhook_id=webhook_id, **_bounds(window))
-        found = [_delivery(webhook_id, is_enabled, *row) for row in rows]
+        found = [_delivery(webhook_id, row, is_enabled=bool(is_enabled)) for row in rows]
         return window.page([(delivery.id, _encode(delivery).decode()) for delivery in found])
 
     return await ctx.store.read(unit)
@@ -285,7 +285,7 @@ async def retrieve_delivery(ctx: Context, webhook_id: str, event_id: str) -> Web
         row = tx.one(sql.retrieve_delivery, webhook_id=webhook_id, event_id=event_id)
         if row is None:
             raise NotFoundError.of("event", event_id)
-        return _delivery(webhook_id, is_enabled, *row)
+        return _delivery(webhook_id, row, is_enabled=bool(is_enabled))
 
     return await ctx.store.read(unit)
 
@@ -298,7 +298,7 @@ async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> Webho
         row = tx.one(sql.resend_delivery, webhook_id=webhook_id, event_id=event_id, now_ms=ctx.now_ms())
         if row is None:
             raise NotFoundError.of("event", event_id)
-        return _delivery(webhook_id, 1, *row)
+        return _delivery(webhook_id, row)
 
     return await ctx.store.write(unit)
 
@@ -319,7 +319,7 @@ async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
         _require_enabled(tx, ctx, webhook_id)
         inserted = tx.one(sql.insert_test_delivery, **row)
         assert inserted is not None
-        delivery = _delivery(webhook_id, 1, *inserted)
+        delivery = _delivery(webhook_id, inserted)
         ctx.keep_answer(tx, _encode(delivery), webhook_id)
         return delivery
 
@@ -442,33 +442,39 @@ def _bounds(window: Window[tuple[int, str]]) -> dict[str, object]:
     }
 
 
-def _delivery(
-    webhook_id: str,
-    is_enabled: int,
-    event_id: str,
-    payload: str,
-    created_ms: int,
-    status: Literal["pending", "delivered", "failed"],
-    attempts: int,
-    *times_and_outcome: int | str | None,
-) -> WebhookDelivery:
-    next_at, attempted_at, http_status, error, last_attempts = times_and_outcome
-    event = webhook_events.decode(payload)
+class _DeliveryRow(NamedTuple):
+    """A delivery as every query of `webhooks.sql` gives it."""
+
+    event_id: str
+    payload: str
+    created_ms: int
+    status: Literal["pending", "delivered", "failed"]
+    attempts: int
+    next_at: int | None
+    attempted_at: int | None
+    http_status: int | None
+    error: str | None
+    last_attempts: str
+
+
+def _delivery(webhook_id: str, row: Row, *, is_enabled: bool = True) -> WebhookDelivery:
+    stored = _DeliveryRow(*row)
+    event = webhook_events.decode(stored.payload)
     return WebhookDelivery(
-        id=event_id,
+        id=stored.event_id,
         webhook_id=webhook_id,
         type=event.type,
-        created_at=created_ms // 1000,
+        created_at=stored.created_ms // 1000,
         data=event.data,
-        status=status,
-        attempts=attempts,
-        next_attempt_at=_seconds(next_at) if is_enabled else None,
-        last_attempt_at=_seconds(attempted_at),
-        status_code=http_status,  # type: ignore[arg-type]
-        error=error,  # type: ignore[arg-type]
-        last_attempts=decode_attempts(last_attempts),  # type: ignore[arg-type]
+        status=stored.status,
+        attempts=stored.attempts,
+        next_attempt_at=_seconds(stored.next_at) if is_enabled else None,
+        last_attempt_at=_seconds(stored.attempted_at),
+        status_code=stored.http_status,
+        error=stored.error,
+        last_attempts=decode_attempts(stored.last_attempts),
     )
 
 
-def _seconds(at_ms: int | str | None) -> int | None:
-    return None if at_ms is None else int(at_ms) // 1000
+def _seconds(at_ms: int | None) -> int | None:
+    return None if at_ms is None else at_ms // 1000
