@@ -11,9 +11,9 @@ import subprocess
 import sys
 from contextlib import ExitStack
 
-import apsw
 import httpx2
 import pytest
+from tests import another_program
 
 from threadkeep.store import migrate
 
@@ -188,7 +188,7 @@ class TestRefusingToStart:
     def test_an_old_schema_asks_for_migrate_and_can_be_backed_up(self, run, tmp_path):
         assert "applied 0001" in run("migrate").stdout
         assert "nothing to do" in run("migrate").stdout
-        connection = apsw.Connection(str(tmp_path / "threadkeep-data" / "threadkeep.db"))
+        connection = another_program.opened(tmp_path / "threadkeep-data" / "threadkeep.db")
         # As a database looks to a program that knows more migrations.
         connection.execute("delete from migrations where version > 1")
         connection.close()
@@ -224,7 +224,7 @@ class TestRefusingToStart:
 
     @pytest.mark.parametrize("content", ["create table theirs (x)"])
     def test_the_database_of_another_program_is_not_touched(self, run, tmp_path, content):
-        connection = apsw.Connection(str(tmp_path / "theirs.db"))
+        connection = another_program.opened(tmp_path / "theirs.db")
         connection.execute(content)
         connection.close()
         before = (tmp_path / "theirs.db").read_bytes()

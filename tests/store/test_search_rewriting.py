@@ -6,6 +6,7 @@ import asyncio
 
 import apsw
 import pytest
+from tests import another_program
 
 from threadkeep import messages, search_index, threads
 from threadkeep.context import outside_a_server
@@ -45,7 +46,7 @@ def is_in_index(path):
     """Whether the index of words has a word, or the mark that it was removed: `is_in_index("word")`."""
 
     def look(word):
-        blocks = apsw.Connection(str(path)).execute("select block from search_words_data")
+        blocks = another_program.opened(path).execute("select block from search_words_data")
         return any(word.encode() in block for (block,) in blocks)
 
     return look
@@ -55,7 +56,7 @@ def is_in_index(path):
 def segments(path):
     """How many pieces the index of words has; all of it rewritten is one: `segments()`."""
     count = "select count(distinct segid) from search_words_idx"
-    return lambda: apsw.Connection(str(path)).execute(count).get
+    return lambda: another_program.opened(path).execute(count).get
 
 
 async def say(ctx, indexer, *texts):

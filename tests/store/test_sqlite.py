@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from tests import another_program
 
 from threadkeep.errors import CommandError, OverloadedError, StorageUnavailableError
 from threadkeep.settings import Settings
@@ -55,7 +56,7 @@ def test_folder_and_files_are_private(path):
 
 def test_all_migrations_give_the_schema_that_is_written_down(path):
     async def work(_store):
-        connection = apsw.Connection(str(path))
+        connection = another_program.opened(path)
         return [row[0] for row in connection.execute("select sql from sqlite_master where sql is not null order by 1")]
 
     assert ";\n\n".join(with_store(path, work)) + ";\n" == SCHEMA.read_text()
@@ -128,7 +129,7 @@ def test_a_database_that_was_left_half_written_is_repaired_and_opened(path):
     with_store(path, nothing)
     child = os.fork()
     if child == 0:
-        connection = apsw.Connection(str(path))
+        connection = another_program.opened(path)
         connection.pragma("journal_mode", "delete")
         # So that it has to write before it commits.
         connection.pragma("cache_size", 1)
@@ -289,7 +290,7 @@ def test_a_file_that_is_no_database_is_refused(path, content):
 
 def test_the_database_of_another_program_is_refused(path):
     path.parent.mkdir()
-    apsw.Connection(str(path)).execute("create table theirs (x)")
+    another_program.opened(path).execute("create table theirs (x)")
     with pytest.raises(CommandError, match="not a Threadkeep database"):
         with_store(path, nothing)
 
@@ -314,7 +315,7 @@ def test_every_query_is_valid_and_uses_an_index(path):
     walking = []
 
     async def work(_store):
-        connection = apsw.Connection(str(path))
+        connection = another_program.opened(path)
         for noun in ("threads", "copies", "messages", "search", "idempotency", "projects", "webhooks", "store/migrate"):
             for query in queries.load(noun):
                 if query.name == "create_migrations" or not query.sqlite:

@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 
-import apsw
 import httpx2
+from tests import another_program
 
 BIG = {"messages": [{"role": "user", "content": "x" * 200_000}] * 3}
 
@@ -21,7 +21,7 @@ def test_large_bodies_count_until_their_requests_are_answered(servers):
     def create():
         statuses.append(httpx2.post(f"{server.base_url}/threads", json=BIG, headers=headers, timeout=60).status_code)
 
-    other = apsw.Connection(str(server.app.store.path))
+    other = another_program.opened(server.app.store.path)
     # Another program writes, so the first request has been read and waits.
     other.execute("begin immediate")
     waiting = threading.Thread(target=create)
