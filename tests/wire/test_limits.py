@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 
 import httpx2
 from tests import another_program
@@ -59,20 +58,17 @@ def test_while_the_fault_in_a_large_body_is_looked_for_others_are_answered(serve
     headers = {"Authorization": f"Bearer {server.new_key()}"}
 
     async def ask():
-        """The answer, and which share of its time another request waited for at most."""
-        began, waits = time.perf_counter(), []
-        async with httpx2.AsyncClient(base_url=server.base_url, headers=headers, timeout=60) as client:
+        """The answer, and how many other requests were answered before it."""
+        others = 0
+        async with httpx2.AsyncClient(base_url=server.base_url, headers=headers) as client:
             refused = asyncio.create_task(client.post("/threads", content=body))
             while not refused.done():
-                asked = time.perf_counter()
                 await client.get("/threads")
-                waits.append(time.perf_counter() - asked)
-        return await refused, max(waits) / (time.perf_counter() - began)
+                others += 1
+        return await refused, others
 
-    shares = []
-    # The machine may be busy with something else meanwhile, but not each time.
-    for _ in range(3):
-        answer, share = asyncio.run(ask())
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_type")
-        shares.append(share)
-    assert min(shares) < 1 / 3
+    answer, others = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_type")
+    # Without that, one or two: those that were sent before it was read.
+    print("OTHERS", others)
+    assert others > 10

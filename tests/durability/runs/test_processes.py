@@ -168,40 +168,32 @@ def test_tool_outputs_survive_a_kill_of_all_right_after_they_are_acknowledged(si
 
 
 @pytest.mark.parametrize("owner", ["dead", "frozen", "waiting for a silent model"])
-def test_a_cancel_is_done_within_a_second_whatever_has_become_of_the_runs_owner(owner, split_site, model):
-    site = split_site.start("--run-lease-s", "3")
-    followed = [site.stream("silence:2") for _ in range(3)]
-    for follower, _ in followed:
-        follower.wait_for_deltas(2)
+def test_a_cancel_waits_for_no_lease_whatever_has_become_of_the_runs_owner(owner, split_site, model, eventually):
+    # Nobody's patience is as long.
+    site = split_site.start("--run-lease-s", "600")
+    model.hold(after=6)
+    follower, place = site.stream("text:40")
+    follower.wait_for_deltas(5)
     worker = site.workers[0]
     if owner != "waiting for a silent model":
         worker.signal(signal.SIGKILL if owner == "dead" else signal.SIGSTOP)
+    thread_id, run_id = place
     elsewhere = site.start_server().client.beta.threads
-    # It is connected to its database, and the client to it.
-    assert elsewhere.runs.retrieve(followed[0][1][1], thread_id=followed[0][1][0]).status == "in_progress"
-    took_s = []
-    for follower, place in followed:
-        started = time.monotonic()
-        assert elsewhere.runs.cancel(place[1], thread_id=place[0]).status == "cancelling"
-        answered = time.monotonic()
-        # Nothing but a follower of another server could still be late.
-        assert site.log(place)[-1][1] == "thread.run.cancelled"
-        follower.wait_for("thread.run.cancelled")
-        took_s.append((answered - started, time.monotonic() - started))
-        site.assert_told_once(place, follower.ended())
-        assert elsewhere.runs.retrieve(place[1], thread_id=place[0]).status == "cancelled"
-        elsewhere.messages.create(place[0], role="user", content="Thank you.")
-        assert site.answers(place) == [("incomplete", site.whole_text(2))]
-    # The machine may have been busy with something else meanwhile, but not three times.
-    assert min(answered_s for answered_s, _ in took_s) < 1
-    assert min(told_s for _, told_s in took_s) < 2
+    assert elsewhere.runs.cancel(run_id, thread_id=thread_id).status == "cancelling"
+    # Nothing but a follower of another server could still be late.
+    assert site.log(place)[-1][1] == "thread.run.cancelled"
+    site.assert_told_once(place, follower.ended())
+    assert elsewhere.runs.retrieve(run_id, thread_id=thread_id).status == "cancelled"
+    elsewhere.messages.create(thread_id, role="user", content="Thank you.")
+    [(status, text)] = site.answers(place)
+    assert (status, site.whole_text(40).startswith(text)) == ("incomplete", True)
     if owner == "frozen":
         worker.signal(signal.SIGCONT)
+    model.release()
     if owner != "dead":
-        for request in model.requests:
-            request.wait_closed()
-        for follower, place in followed:
-            site.assert_told_once(place, follower)
+        # It finds out when it would write more.
+        eventually(lambda: f"{run_id} is no longer ours" in worker.log.read_text())
+        site.assert_told_once(place, follower)
 
 
 def test_a_run_whose_workers_die_again_and_again_fails(site, model):
