@@ -167,7 +167,7 @@ def test_tool_outputs_survive_a_kill_of_all_right_after_they_are_acknowledged(si
         site.assert_told_once(place)
 
 
-@pytest.mark.parametrize("owner", ["dead", "frozen", "waiting for a silent model"])
+@pytest.mark.parametrize("owner", ["dead", "frozen", "alive"])
 def test_a_cancel_waits_for_no_lease_whatever_has_become_of_the_runs_owner(owner, split_site, model, eventually):
     # Nobody's patience is as long.
     site = split_site.start("--run-lease-s", "600")
@@ -175,7 +175,7 @@ def test_a_cancel_waits_for_no_lease_whatever_has_become_of_the_runs_owner(owner
     follower, place = site.stream("text:40")
     follower.wait_for_deltas(5)
     worker = site.workers[0]
-    if owner != "waiting for a silent model":
+    if owner != "alive":
         worker.signal(signal.SIGKILL if owner == "dead" else signal.SIGSTOP)
     thread_id, run_id = place
     elsewhere = site.start_server().client.beta.threads
@@ -194,6 +194,16 @@ def test_a_cancel_waits_for_no_lease_whatever_has_become_of_the_runs_owner(owner
         # It finds out when it would write more.
         eventually(lambda: f"{run_id} is no longer ours" in worker.log.read_text())
         site.assert_told_once(place, follower)
+
+
+def test_a_cancel_at_another_server_ends_the_request_to_a_silent_model(split_site, model):
+    site = split_site.start(*SHORT_LEASE)
+    follower, place = site.stream("silence:2")
+    follower.wait_for_deltas(2)
+    thread_id, run_id = place
+    site.start_server().client.beta.threads.runs.cancel(run_id, thread_id=thread_id)
+    model.requests[0].wait_closed()
+    site.assert_told_once(place, follower.ended())
 
 
 def test_a_run_whose_workers_die_again_and_again_fails(site, model):
