@@ -8,6 +8,7 @@ python -m bench.runs --render     writes the page again from the results that ar
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from bench import machine, postgres, results, sheet
 from bench.figures import Figure
 from bench.processes import CPUS, LOAD_CPU, Server
 from bench.results import Part
-from bench.runs import page
+from bench.runs import keys, page
 from bench.runs.measures import Measured
 
 ROUNDS = 5
@@ -89,6 +90,7 @@ class Bench:
         there = await self.measured(self.serve(url, *lease))
         here = await self.measured(self.serve(url, *lease))
         await self.repeat("lag_ms", lambda: here.lag_ms(there))
+        await self.repeat("cancelled_ms", lambda: here.cancelled_ms(there))
 
         async def take_over() -> float:
             dying = await self.measured(self.serve(url, *lease))
@@ -96,12 +98,20 @@ class Bench:
 
         await self.repeat("taken_over_leases", take_over, TAKE_OVERS)
 
+    async def measure_keys(self, url: str) -> None:
+        """One node, and a command line beside it."""
+        # With it, the server asks for one.
+        keys.create(url)
+        server = self.serve(url)
+        await self.repeat("refused_ms", lambda: asyncio.to_thread(keys.refused_ms, server, url))
+
     async def all(self, url_of: Callable[[str], str], *, is_shared: bool) -> None:
         """All measures, on databases that `url_of` makes for a name."""
         await self.measure(url_of("ours"))
         await self.measure_memory(url_of("memory"))
         if is_shared:
             await self.measure_two(url_of("two"))
+        await self.measure_keys(url_of("keys"))
 
 
 def on_sqlite(bench: Bench, _stack: ExitStack, folder: Path) -> None:
@@ -113,7 +123,7 @@ def on_postgres(bench: Bench, stack: ExitStack, folder: Path) -> None:
     """PostgreSQL, with one node and with two."""
     database = stack.enter_context(postgres.running(folder / "postgres"))
     bench.part.setup["postgresql"] = database.version
-    urls = {name: database.create(name) for name in ("ours", "memory", "two")}
+    urls = {name: database.create(name) for name in ("ours", "memory", "two", "keys")}
     uvloop.run(bench.all(urls.__getitem__, is_shared=True))
 
 

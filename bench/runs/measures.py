@@ -135,7 +135,7 @@ class Measured:
         return [(after - before) * 1024 / OPENED for before, after in pairwise(steps[1:])]
 
     async def lag_ms(self, other: Measured) -> float:
-        """How much later a token comes from another node than from the one that carries out the run: the median."""
+        """How much later a token comes from another node than from the one that executes the run: the median."""
         streams = await self.assistant.streams(FOLLOWED, f"text:80@{TOKENS_PER_S}", BEGIN_S)
         running = asyncio.create_task(streams.run())
         followers = await _followers(other, streams)
@@ -147,8 +147,26 @@ class Measured:
         ]
         return statistics.median(lags) * 1000
 
+    async def cancelled_ms(self, other: Measured) -> float:
+        """From a cancel at another node to its event there, while the node that executes the run is frozen."""
+        streams = await self.assistant.streams(1, "silence:1")
+        running = asyncio.create_task(streams.run())
+        followers = await _followers(other, streams)
+        following = asyncio.create_task(followers.run())
+        await until(lambda: followers.tokens)
+        thread_id, run_id = streams.watches[0].run
+        connection = await other.assistant.connect()
+        with self.server.frozen():
+            started = time.perf_counter()
+            await connection.call(f"/v1/threads/{thread_id}/runs/{run_id}/cancel", {})
+            await following
+            took = time.perf_counter() - started
+        connection.close()
+        await running
+        return took * 1000
+
     async def taken_over_s(self, other: Measured) -> float:
-        """From the death of the process that carries out a run to the next token, seen from another node."""
+        """From the death of the process that executes a run to the next token, seen from another node."""
         streams = await self.assistant.streams(1, f"text:200@{TOKENS_PER_S}")
         running = asyncio.create_task(streams.run())
         followers = await _followers(other, streams)

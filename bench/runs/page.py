@@ -26,7 +26,11 @@ ROWS = {
     "held_streams": Row("streams of 20 tokens a second of which none is late"),
     "open_stream_kb": Row("memory of an open stream", "KiB", {"sqlite": 100, "postgres": 100}),
     "lag_ms": Row("a token seen from another node, later than from the run's own, p50", "ms", {"postgres": 40}, 1),
+    "cancelled_ms": Row(
+        "cancel at another node while the run's own is frozen, to the event that tells of it", "ms", {"postgres": 1000}
+    ),
     "taken_over_leases": Row("`kill -9` of a run's process to its next token, in leases", digits=2),
+    "refused_ms": Row("`keys revoke` to the first request that is refused", "ms", {"sqlite": 1000, "postgres": 1000}),
 }
 
 INTRODUCTION = """\
@@ -52,8 +56,10 @@ figures of one machine, since most are times that somebody waits.
 - **Memory** is anonymous memory of the server's process for each of 100 more streams whose model has become silent: the
   client's connection, the run, and the connection to the model server.
 - **Another node** is a second process on the same database. The median is over ten runs of 20 tokens a second.
+- **Frozen** is a process that was stopped with `SIGSTOP`, while its run's model is silent.
 - **`kill -9`**: the lease is three seconds. A lease is confirmed three times in its length, so that what is left of it
   when the process dies is between two thirds and all.
+- **`keys revoke`** is a process beside the server; the time begins when it has ended.
 - A figure is the median over the rounds, with how far a round strays from it at most; a goal is met or missed only
   beyond that."""
 

@@ -470,7 +470,7 @@ class TestTwoProcesses:
             while time.monotonic() < revoked_at + 60:
                 client.beta.threads.create()
 
-        # The promise is one second, on a machine that is not too busy for it.
+        # `make bench-runs` measures the promised second.
         for client in clients:
             with pytest.raises(openai.AuthenticationError):
                 create_for_a_minute(client)
