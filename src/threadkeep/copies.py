@@ -45,6 +45,7 @@ class _Copy(Struct):
     source_id: str
     done: int
     end: int
+    is_shown: bool = False
 
 
 async def create(ctx: Context, thread_id: str, params: ThreadCopyParams) -> Stored:
@@ -72,7 +73,7 @@ async def create(ctx: Context, thread_id: str, params: ThreadCopyParams) -> Stor
 
     copy = await ctx.store.write(begin)
     try:
-        while copy.done < copy.end:
+        while not copy.is_shown:
             copy = await ctx.store.write(partial(_go_on, ctx, copy))
     except BaseException:
         await ctx.store.run_all([(sql.postpone_removal, {"thread_id": new_id, "deleted_at": ctx.now()})])
@@ -113,6 +114,6 @@ def _finish(tx: Transaction, ctx: Context, copy: _Copy) -> _Copy:
     tx.run(sql.finish_copy, thread_id=copy.thread.id)
     # On no database were its messages seen by search as long as nobody could see it.
     tx.run(messages.sql.queue_range, **messages.whole(copy.thread.id))
-    copy.done = copy.end
+    copy.is_shown = True
     ctx.keep_answer(tx, threads.encode(copy.thread), copy.thread.id, thread_id=copy.thread.id)
     return copy
