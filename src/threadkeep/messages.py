@@ -179,12 +179,11 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
             return int(row[0])
 
         window = Window.of(params, "msg", 0, BIGINT_MAX, locate)
-        bounds = {"thread_id": thread_id, "low": window.low, "high": window.high, "limit": window.limit}
         if params.run_id:
-            query = sql.list_messages_of_run_ascending if window.ascending else sql.list_messages_of_run_descending
-            return window.page(tx.all(query, run_id=params.run_id, **bounds))
-        query = sql.list_messages_ascending if window.ascending else sql.list_messages_descending
-        return window.page(tx.all(query, **bounds))
+            query = window.choose(sql.list_messages_of_run_ascending, sql.list_messages_of_run_descending)
+            return window.page(tx.all(query, thread_id=thread_id, run_id=params.run_id, **window.bounds))
+        query = window.choose(sql.list_messages_ascending, sql.list_messages_descending)
+        return window.page(tx.all(query, thread_id=thread_id, **window.bounds))
 
     return await ctx.store.read(unit)
 

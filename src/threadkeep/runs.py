@@ -142,9 +142,8 @@ async def list_(ctx: Context, thread_id: str, params: ListParams) -> Page[Stored
             return int(row[0])
 
         window = Window.of(params, "run", 0, BIGINT_MAX, locate)
-        query = sql.list_runs_ascending if window.ascending else sql.list_runs_descending
-        bounds = {"low": window.low, "high": window.high, "limit": window.limit}
-        return window.page(tx.all(query, thread_id=thread_id, **bounds))
+        query = window.choose(sql.list_runs_ascending, sql.list_runs_descending)
+        return window.page(tx.all(query, thread_id=thread_id, **window.bounds))
 
     return await ctx.store.read(unit)
 

@@ -173,8 +173,8 @@ async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
             return int(row[0]), webhook_id
 
         window = Window.of(params, "wh", (-1, ""), (BIGINT_MAX, ""), locate)
-        query = sql.list_webhooks_ascending if window.ascending else sql.list_webhooks_descending
-        rows = tx.all(query, project_id=ctx.project_id, **_bounds(window))
+        query = window.choose(sql.list_webhooks_ascending, sql.list_webhooks_descending)
+        rows = tx.all(query, project_id=ctx.project_id, **window.bounds)
         return window.page([(webhook_id, _shown(body, now)) for webhook_id, body in rows])
 
     return await ctx.store.read(unit)
@@ -269,8 +269,8 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
             return int(row[0]), event_id
 
         window = Window.of(params, "evt", (-1, ""), (BIGINT_MAX, ""), locate)
-        query = sql.list_deliveries_ascending if window.ascending else sql.list_deliveries_descending
-        rows = tx.all(query, webhook_id=webhook_id, **_bounds(window))
+        query = window.choose(sql.list_deliveries_ascending, sql.list_deliveries_descending)
+        rows = tx.all(query, webhook_id=webhook_id, **window.bounds)
         found = [_delivery(webhook_id, row, is_enabled=bool(is_enabled)) for row in rows]
         return window.page([(delivery.id, _encode(delivery).decode()) for delivery in found])
 
@@ -430,16 +430,6 @@ def _keep_secrets(tx: Transaction, project_id: str, webhook: Webhook, before: Se
     for secret in set(before.all()).difference(after.all()):
         # As it stands in the answers that told it, where it is the last field.
         idempotency.erase_text(tx, project_id, webhook.id, f',"secret":{_encode(secret).decode()}')
-
-
-def _bounds(window: Window[tuple[int, str]]) -> dict[str, object]:
-    return {
-        "low_at": window.low[0],
-        "low_id": window.low[1],
-        "high_at": window.high[0],
-        "high_id": window.high[1],
-        "limit": window.limit,
-    }
 
 
 class _DeliveryRow(NamedTuple):
