@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from threadkeep import events, idempotency, message_parts, message_versions, metadata, references
 from threadkeep.context import Context
@@ -23,6 +23,7 @@ from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import Attachment, ToolType
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
+from threadkeep.validation import LENIENT_ONLY
 
 sql = queries.load("messages")
 
@@ -68,14 +69,14 @@ class MessageCreateParams(Struct, kw_only=True):
     attachments: list[Attachment] | None = None
     metadata: Metadata | None = None
     # Differs from OpenAI: the v1 spelling of attachments still works, but not under `--strict`.
-    file_ids: Annotated[list[str] | None, Meta(extra={"lenient_only": True})] = None
+    file_ids: Annotated[list[str] | None, LENIENT_ONLY] = None
 
 
 class MessageAddParams(MessageCreateParams, kw_only=True):
     """The body of create."""
 
     # Differs from OpenAI: `wait` holds the request until the run that holds the thread is over.
-    if_active: Annotated[Literal["reject", "wait"] | None, Meta(extra={"lenient_only": True})] = None
+    if_active: Annotated[Literal["reject", "wait"] | None, LENIENT_ONLY] = None
 
 
 class MessageUpdateParams(Struct, kw_only=True):
@@ -83,7 +84,7 @@ class MessageUpdateParams(Struct, kw_only=True):
 
     metadata: MetadataPatch | None = None
     # Differs from OpenAI: what a message says can be edited; what it said before is kept.
-    content: Annotated[Content | None, Meta(extra={"lenient_only": True})] = None
+    content: Annotated[Content | None, LENIENT_ONLY] = None
 
 
 class MessageListParams(ListParams, kw_only=True, frozen=True):

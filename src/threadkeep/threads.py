@@ -21,6 +21,7 @@ from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import ToolResources
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Store, Transaction
+from threadkeep.validation import LENIENT_ONLY
 
 sql = queries.load("threads")
 
@@ -58,11 +59,11 @@ class Thread(Struct, kw_only=True):
 class ThreadCreateParams(Struct, kw_only=True):
     """The body of create; all of it is optional."""
 
-    id: Annotated[str | None, Meta(extra={"lenient_only": True})] = None
+    id: Annotated[str | None, LENIENT_ONLY] = None
     messages: list[MessageCreateParams] | None = None
     metadata: Metadata | None = None
     tool_resources: ToolResources | None = None
-    expires_after: Annotated[ExpiresAfter | None, Meta(extra={"lenient_only": True})] = None
+    expires_after: Annotated[ExpiresAfter | None, LENIENT_ONLY] = None
 
 
 class ThreadUpdateParams(Struct, kw_only=True):
@@ -71,7 +72,7 @@ class ThreadUpdateParams(Struct, kw_only=True):
     metadata: MetadataPatch | None = None
     tool_resources: ToolResources | None = None
     # Null leaves it to the project's rule again.
-    expires_after: Annotated[ExpiresAfter | UnsetType | None, Meta(extra={"lenient_only": True})] = UNSET
+    expires_after: Annotated[ExpiresAfter | UnsetType | None, LENIENT_ONLY] = UNSET
 
 
 class ThreadListParams(ListParams, kw_only=True, frozen=True):
