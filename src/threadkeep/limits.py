@@ -13,6 +13,7 @@ way have not been counted yet: together they can use more than was left.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,10 +25,10 @@ from threadkeep.errors import RateLimitError
 from threadkeep.settings import Settings
 from threadkeep.store import queries
 from threadkeep.store.interface import Store, Transaction
+from threadkeep.streaming import Header
 
 sql = queries.load("limits")
 
-Header: TypeAlias = tuple[bytes, bytes]
 # Gives some of the wanted requests of a minute, and says how many of it are taken altogether.
 Take: TypeAlias = Callable[[str, int, int, int], Awaitable[tuple[int, int]]]
 
@@ -231,7 +232,7 @@ class Quota:
 
     def _refusal(self, share: Share, kind: str, words: str, period_s: int) -> RateLimitError:
         now = self.clock()
-        wait_s = max(1, -int(-(period_s - now % period_s) // 1))
+        wait_s = max(1, math.ceil(period_s - now % period_s))
         headers = ((b"x-should-retry", b"false"),) if wait_s > WORTH_WAITING_S else ()
         return RateLimitError(
             f"Rate limit reached for this {share.whose} on {words}. Please try again in {_duration(wait_s)}.",
@@ -288,7 +289,7 @@ def _headers(kind: str, remaining: int, maximum: int, reset_s: float) -> list[He
     return [
         (f"x-ratelimit-limit-{kind}".encode(), str(maximum).encode()),
         (f"x-ratelimit-remaining-{kind}".encode(), str(remaining).encode()),
-        (f"x-ratelimit-reset-{kind}".encode(), _duration(max(1, -int(-reset_s // 1))).encode()),
+        (f"x-ratelimit-reset-{kind}".encode(), _duration(max(1, math.ceil(reset_s))).encode()),
     ]
 
 

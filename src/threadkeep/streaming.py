@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-Header = tuple[bytes, bytes]
+# Name and value, as they are sent.
+Header: TypeAlias = tuple[bytes, bytes]
 
 
 class Frames(Protocol):
