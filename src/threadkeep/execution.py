@@ -14,6 +14,7 @@ from threadkeep import conversation, events, lifecycle, references, run_steps, t
 from threadkeep.context import Context
 from threadkeep.conversation import PromptTooLongError
 from threadkeep.errors import BadRequestError
+from threadkeep.events import OverStatus
 from threadkeep.run_log import LogTooLongError, RunLog
 from threadkeep.run_rows import HeldRun, IncompleteReason
 from threadkeep.run_steps import LastError, RunStep
@@ -110,7 +111,7 @@ class Execution:
 
     async def _end(
         self,
-        status: lifecycle.OverStatus,
+        status: OverStatus,
         *,
         error: LastError | None = None,
         reason: IncompleteReason | None = None,

@@ -305,6 +305,12 @@ def find(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     return decode(row[0]) if row else None
 
 
+def last_seq(tx: Transaction, thread_id: str) -> int:
+    """The number of the thread's last message; 0 when there is none."""
+    row = tx.one(sql.find_last_seq, thread_id=thread_id)
+    return int(row[0]) if row else 0
+
+
 def earliest(tx: Transaction, thread_id: str) -> tuple[int, Message] | None:
     """The thread's oldest message, with its number."""
     row = tx.one(sql.find_first_message, thread_id=thread_id)

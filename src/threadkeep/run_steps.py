@@ -16,6 +16,7 @@ from threadkeep.errors import NotFoundError
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
+from threadkeep.upstream import ErrorCode
 
 sql = queries.load("run_steps")
 
@@ -63,7 +64,7 @@ class Usage(Struct, kw_only=True):
 class LastError(Struct):
     """Why a run or a step failed."""
 
-    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+    code: ErrorCode
     message: str
 
 

@@ -7,7 +7,7 @@ the client gives, and may say how long it stays. `--strict` takes this back.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -36,11 +36,13 @@ REMOVED_AT_ONCE = 100
 FIRST_COUNT = 64
 LAST_COUNT = 4096
 
+Anchor: TypeAlias = Literal["created_at", "last_active_at"]
+
 
 class ExpiresAfter(Struct, kw_only=True):
     """How long a thread stays: so many seconds from its creation, or from its newest message."""
 
-    anchor: Literal["created_at", "last_active_at"]
+    anchor: Anchor
     seconds: Annotated[int, Meta(ge=1, le=EXPIRES_AFTER_S_MAX)]
 
 
@@ -100,7 +102,7 @@ class NewThread(Struct):
     body: bytes
     insertion: Change
     parts: list[Change]
-    messages: int
+    message_count: int
     has_given_id: bool
 
     def store(self, tx: Transaction) -> None:

@@ -13,8 +13,7 @@ from typing import TypeAlias
 from threadkeep import events, lifecycle, messages, run_steps
 from threadkeep.context import Context
 from threadkeep.drafts import DELTA, STEP_DELTA, CallsDraft, MessageDraft
-from threadkeep.events import Entry, Event
-from threadkeep.lifecycle import OverStatus
+from threadkeep.events import Entry, Event, OverStatus
 from threadkeep.messages import IncompleteDetails, Message, NoEnd
 from threadkeep.run_log import RunLog
 from threadkeep.run_rows import HeldRun, IncompleteReason, Run
