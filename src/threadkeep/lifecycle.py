@@ -1,10 +1,10 @@
 """The life of a run: which status follows which, what each sets, and how a change reaches the database.
 
-    queued ── in_progress ── completed | incomplete | failed | expired
-                 │   ▲
-                 ▼   │ (tool outputs: back to queued first)
-           requires_action ── expired
-    queued, in_progress, requires_action ── cancelling ── cancelled
+    queued ──► in_progress ──► completed | incomplete | failed
+      ▲            │
+      └── requires_action
+    queued, in_progress, requires_action ──► expired
+    queued, in_progress, requires_action ──► cancelling ──► cancelled
 
 Every change is part of a unit of work that holds the run's row and its thread's, and appends the event that tells of
 it. Who carries a run out owns its *fence*, a number that grows whenever the run changes hands; a write under an older

@@ -1,4 +1,10 @@
-"""Runs: an assistant answering in a thread. The operations are here, the rules in `lifecycle.py`.
+"""Runs: an assistant answering in a thread. The operations are here.
+
+    run_rows.py    the wire object, and its row
+    run_params.py  the bodies and queries of the operations
+    lifecycle.py   which status follows which, and what goes with it
+    worker.py      which process executes a run
+    execution.py   one run, executed turn by turn
 
 A run holds its thread from its creation to its end: no other run and no message may be added.
 Differs from OpenAI: `if_active` says what becomes of a run whose thread is held: `reject` (as the original), `enqueue`
