@@ -13,7 +13,6 @@ import msgspec
 
 from threadkeep import messages, tokens
 from threadkeep.context import Context
-from threadkeep.errors import ThreadkeepError
 from threadkeep.message_parts import ImageFilePart, ImageUrlPart, Part, RefusalPart, TextPart
 from threadkeep.messages import Message
 from threadkeep.run_rows import Plan, Run
@@ -31,7 +30,7 @@ ANSWER_TOKENS = 4096
 ANSWER_PART = 4
 
 
-class PromptTooLongError(ThreadkeepError):
+class PromptTooLongError(Exception):
     """What cannot be left out is more than the model can look at, or more than the run may still use."""
 
 
