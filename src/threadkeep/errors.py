@@ -40,6 +40,10 @@ class CommandError(ThreadkeepError):
         self.message = message
         self.hint = hint
 
+    def printed(self) -> str:
+        """The lines in which a program that ends with it says so."""
+        return "\n".join(filter(None, (f"threadkeep: {self.message}", self.hint)))
+
 
 class APIError(ThreadkeepError):
     """An error with an HTTP status and the four fields of the original's envelope."""

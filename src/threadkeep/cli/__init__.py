@@ -42,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # The reader of a pipe has seen enough. Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except CommandError as error:
-        print(f"threadkeep: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(error.hint, file=sys.stderr)
+        print(error.printed(), file=sys.stderr)
         sys.exit(1)
     except APIError as error:
         sys.exit(f"threadkeep: {error.message}")
