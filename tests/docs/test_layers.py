@@ -34,7 +34,6 @@ LAYER_OF = {
     "server": TOP,
     "cli": TOP,
     "doctor": TOP,
-    "transfers": TOP,
     "testing": TOP,
     "__init__": TOP,
     "__main__": TOP,

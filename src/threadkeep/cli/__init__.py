@@ -2,6 +2,7 @@
 
     serving.py     serve, worker
     data.py        migrate, backup, restore, export, import, prune
+    transfers.py   the files of export and import
     projects.py    projects, keys
     webhooks.py    webhooks
     reports.py     settings, usage, doctor, get

@@ -9,10 +9,10 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from threadkeep import foreign, ids, invalid, lifecycle, tools, validation
+from threadkeep import ids, invalid, lifecycle, tools, validation
 from threadkeep.assistants import INSTRUCTIONS_CHARACTERS_MAX, Assistant, AssistantCreateParams
 from threadkeep.errors import BadRequestError
-from threadkeep.imports import values
+from threadkeep.imports import foreign, values
 from threadkeep.imports.values import RefusedError
 from threadkeep.message_parts import TEXT_CHARACTERS_MAX, Part, RefusalPart, TextPart
 from threadkeep.message_versions import MessageVersion

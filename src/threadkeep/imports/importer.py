@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
-from threadkeep import exports, foreign
+from threadkeep import exports
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
-from threadkeep.imports import entries, lines, reading, storing
+from threadkeep.imports import entries, foreign, lines, reading, storing
 from threadkeep.imports.entries import Entry
 from threadkeep.imports.reading import Problem
 from threadkeep.imports.values import RefusedError
@@ -65,7 +65,7 @@ class Importer:
         self._bytes_writing = 0
         self._threads_there: dict[str, None] = {}
         # What a dry run would have stored is known from then on, and what belongs to it is not missing.
-        self._would = Scratch() if dry_run else None
+        self._pretended = Scratch() if dry_run else None
 
     async def take(self, source: AsyncIterator[bytes], name: str = "") -> None:
         """Takes in a file; `name` stands in the report if there are several."""
@@ -100,13 +100,13 @@ class Importer:
         await self._wait()
         return self.report
 
-    async def rest(self) -> None:
+    async def close(self) -> None:
         """Waits for what is being stored, whatever else went wrong; nothing more can be taken in."""
         try:
             await self._wait()
         finally:
-            if self._would is not None:
-                self._would.close()
+            if self._pretended is not None:
+                self._pretended.close()
 
     async def _take_foreign(self, where: str, line: bytes) -> None:
         await self._gather_foreign(reading.read_foreign(self._foreign, where, line), len(line))
@@ -167,7 +167,7 @@ class Importer:
     async def _store(self, batch: list[Entry]) -> None:
         place = storing.Place(self._ctx.project_id, self._ctx.settings.thread_messages_max)
         # A dry run writes nothing, but holds what it looks at as an import does.
-        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, self._would))
+        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, self._pretended))
         for entry in batch:
             if not entry.outcome:
                 self._count(self.report.created, entry.kind)
@@ -177,8 +177,8 @@ class Importer:
                 # Of a thread that nobody named, what belongs to it tells.
                 self._refuse(Problem(entry.where, entry.kind, entry.own_id, entry.outcome))
 
-        if self._would is not None:
-            self._would.add_all([entry.places for entry in batch if not entry.outcome])
+        if self._pretended is not None:
+            self._pretended.add_all([entry.places for entry in batch if not entry.outcome])
 
     @staticmethod
     def _count(counts: dict[str, int], kind: str) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from threadkeep import foreign
-from threadkeep.foreign import NotUnderstoodError, Told
-from threadkeep.imports import entries, values
+from threadkeep.imports import entries, foreign, values
 from threadkeep.imports.entries import Entry
+from threadkeep.imports.foreign import NotUnderstoodError, Told
 from threadkeep.imports.values import RefusedError
 
 
