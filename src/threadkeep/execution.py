@@ -91,13 +91,13 @@ class Execution:
             await self._end_for_length(route.context_tokens)
             return
         turn = Turn(self._ctx, run, self._log, next_step=len(self._steps) + 1)
-        metrics, asked_at = self._ctx.metrics, time.perf_counter()
+        metrics, asked_at, is_first = self._ctx.metrics, time.perf_counter(), True
         traced = self._ctx.tracing.call(route, request, run.thread_id)
         async with aclosing(traced) as answer:
             async for parts in answer:
-                if asked_at:
+                if is_first:
                     metrics.token_came(route.name, time.perf_counter() - asked_at)
-                    asked_at = 0.0
+                    is_first = False
                 await turn.take(parts)
         metrics.tokens_in[route.name] += turn.usage.prompt_tokens
         metrics.tokens_out[route.name] += turn.usage.completion_tokens
