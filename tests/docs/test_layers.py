@@ -22,6 +22,7 @@ LAYER_OF = {
     "invalid": GROUND,
     "validation": GROUND,
     "settings": GROUND,
+    "settings_sources": GROUND,
     "upstream_settings": GROUND,
     "logs": GROUND,
     "metrics": GROUND,

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from threadkeep import __version__
 from threadkeep.cli import data, projects, reports, serving, webhooks
 from threadkeep.errors import APIError, CommandError
-from threadkeep.settings import load
+from threadkeep.settings_sources import load
 
 # In the order in which help lists them.
 COMMANDS = (
