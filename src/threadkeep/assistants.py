@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import idempotency, ids, invalid, metadata, references, tools
+from threadkeep import idempotency, ids, invalid, metadata, projects, references, tools
 from threadkeep.context import Context
 from threadkeep.errors import NotFoundError
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -137,7 +137,7 @@ async def create(ctx: Context, params: AssistantCreateParams) -> Stored:
 
     def unit(tx: Transaction) -> None:
         ctx.take_key(tx)
-        tx.one(sql.hold_project, project_id=ctx.project_id)
+        projects.hold(tx, ctx.project_id)
         if not tx.run(sql.insert_assistant, **row):
             raise invalid.invalid_value("id", f"'{assistant.id}' is already in use")
         ctx.keep_answer(tx, body, assistant.id)

@@ -107,6 +107,11 @@ async def find(store: Store, name: str) -> Project:
     return project
 
 
+def hold(tx: Transaction, project_id: str) -> None:
+    """Holds the project until the unit ends: nothing is added meanwhile that is numbered or counted in it."""
+    tx.one(sql.hold_project, project_id=project_id)
+
+
 async def list_(store: Store) -> list[Project]:
     """All projects, oldest first."""
     return await store.read(lambda tx: [Project(*row) for row in tx.all(sql.list_projects)])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import idempotency, webhook_events, webhook_urls
+from threadkeep import idempotency, projects, webhook_events, webhook_urls
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.pages import ListParams, Page, Stored, Window
@@ -151,6 +151,7 @@ async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
 
     def unit(tx: Transaction) -> None:
         ctx.take_key(tx)
+        projects.hold(tx, ctx.project_id)
         counted = tx.one(sql.count_webhooks, project_id=ctx.project_id)
         if counted and counted[0] >= WEBHOOKS_MAX:
             raise BadRequestError(f"This project has {WEBHOOKS_MAX} webhooks, the most it can have.")

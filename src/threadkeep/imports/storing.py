@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from threadkeep import assistants, message_versions, messages, threads
+from threadkeep import assistants, message_versions, messages, projects, threads
 from threadkeep.imports.entries import KNOWN, Entry, Places
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Transaction
@@ -153,7 +153,7 @@ def _json(value: Any) -> str:
 def _store_assistants(unit: _Unit, entries: list[Entry]) -> None:
     place = {"project_id": unit.project_id}
     if not unit.is_dry:
-        unit.tx.one(assistants.sql.hold_project, **place)
+        projects.hold(unit.tx, unit.project_id)
     for entry in entries:
         assistant_id = entry.places[1]
         if unit.is_dry:
