@@ -1,4 +1,6 @@
-"""What an operation gives beside its result: headers, events in place of a body. What it takes a long body as."""
+"""What an operation may give in place of a plain result (headers with it, events, a download), and how it takes a long
+body.
+"""
 
 from __future__ import annotations
 
