@@ -167,7 +167,7 @@ async def require_key(store: Store, key_id: str) -> None:
 
 
 async def set_limits(store: Store, subject: str, chosen: Limits) -> None:
-    """Says what a project or a key may use, within a second in every process."""
+    """Gives a project or a key limits of its own, within a second in every process."""
 
     def unit(tx: Transaction) -> None:
         limits.put(tx, subject, chosen)

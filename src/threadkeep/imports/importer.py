@@ -54,7 +54,7 @@ class Importer:
     """Takes in one or more files. While a batch is stored, the next one is gathered."""
 
     def __init__(self, ctx: Context, *, dry_run: bool = False, hold: Callable[[int], None] = lambda _: None) -> None:
-        """`hold` is told how many bytes of what came are in memory, again and again; it may raise."""
+        """`hold` is called again and again with the number of bytes in memory; it may raise."""
         self._ctx = ctx
         self._hold = hold
         self.report = Report(dry_run=dry_run, created=Counter(), known=Counter())
@@ -122,7 +122,7 @@ class Importer:
                 await self._gather_with_thread(one)
 
     async def _gather_with_thread(self, one: Entry | Problem) -> None:
-        """What others have listed of a thread often comes without it: messages and runs bring theirs."""
+        """Others often export messages and runs without their thread: a first one brings it, made of what it knows."""
         if isinstance(one, Entry) and one.kind in {"message", "run"} and one.places[0] not in self._threads_there:
             try:
                 await self._gather(entries.implied_thread(one))
@@ -174,7 +174,7 @@ class Importer:
             elif entry.outcome == entries.KNOWN:
                 self._count(self.report.known, entry.kind)
             elif not entry.is_implied:
-                # Of a thread that nobody named, what belongs to it tells.
+                # A thread that nobody named is not reported, but what belongs to it is.
                 self._refuse(Problem(entry.where, entry.kind, entry.own_id, entry.outcome))
 
         if self._pretended is not None:
