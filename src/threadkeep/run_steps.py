@@ -143,7 +143,7 @@ async def list_(ctx: Context, thread_id: str, run_id: str, params: RunStepListPa
     """A page of the run's steps, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        require_run(tx, ctx, thread_id, run_id)
+        _require_run(tx, ctx, thread_id, run_id)
 
         def locate(step_id: str) -> int:
             row = tx.one(sql.locate_step, thread_id=thread_id, run_id=run_id, step_id=step_id)
@@ -172,7 +172,7 @@ async def retrieve(
     return Stored(row[1])
 
 
-def require_run(tx: Transaction, ctx: Context, thread_id: str, run_id: str) -> None:
+def _require_run(tx: Transaction, ctx: Context, thread_id: str, run_id: str) -> None:
     """Raises `NotFoundError` unless the project has this run."""
     _require(tx.one(sql.find_run, thread_id=thread_id, run_id=run_id, project_id=ctx.project_id), thread_id, run_id)
 

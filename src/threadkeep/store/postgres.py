@@ -307,7 +307,7 @@ class PostgresStore:
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
                 await connection.execute(begin)
-                result = await in_greenlet(unit, PostgresTransaction(connection))
+                result = await _in_greenlet(unit, PostgresTransaction(connection))
             except Exception as error:
                 if isinstance(error, LOST_CONNECTIONS):
                     connection.terminate()
@@ -322,7 +322,7 @@ class PostgresStore:
             return result
 
 
-async def in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
+async def _in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
     """Runs `work`, a plain function, on the event loop; inside, `_wait` gives the loop something to await."""
     child: Any = greenlet.greenlet(work)
     # An awaitable while `work` waits for something, its result at the end.
