@@ -193,7 +193,7 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
     """The keys that open a door now; `known` itself when nothing changed since."""
 
     def unit(tx: Transaction) -> UsableKeys:
-        row = tx.one(sql.key_revision)
+        row = tx.one(sql.find_key_revision)
         revision = int(row[0]) if row else 0
         if known is not None and known.revision == revision:
             return known

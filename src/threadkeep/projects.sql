@@ -47,5 +47,5 @@ select key_id from api_keys limit 1
 insert into revisions (subject, revision) values ('api_keys', 1)
 on conflict (subject) do update set revision = revisions.revision + 1
 
--- name: key_revision
+-- name: find_key_revision
 select revision from revisions where subject = 'api_keys'
