@@ -76,7 +76,7 @@ async def create(ctx: Context, thread_id: str, params: ThreadCopyParams) -> Stor
         while not copy.is_shown:
             copy = await ctx.store.write(partial(_go_on, ctx, copy))
     except BaseException:
-        await ctx.store.run_all([(sql.postpone_removal, {"thread_id": new_id, "deleted_at": ctx.now()})])
+        await ctx.store.run_all([(sql.schedule_removal, {"thread_id": new_id, "deleted_at": ctx.now()})])
         raise
     return Stored(threads.encode(copy.thread))
 
@@ -87,7 +87,7 @@ def _go_on(ctx: Context, so_far: _Copy, tx: Transaction) -> _Copy:
     ctx.take_key(tx)
     messages.require_thread(tx, ctx, so_far.source_id)
     copy = msgspec.structs.replace(so_far)
-    if not tx.run(sql.postpone_removal, thread_id=copy.thread.id, deleted_at=ctx.now() + BROKEN_OFF_S):
+    if not tx.run(sql.schedule_removal, thread_id=copy.thread.id, deleted_at=ctx.now() + BROKEN_OFF_S):
         raise StorageUnavailableError("Copying took too long. Nothing was changed.")
     return copy if _copy_slice(tx, ctx, copy) else _finish(tx, ctx, copy)
 
