@@ -138,7 +138,9 @@ class PostgresStore:
         self._writes: dict[object, float] = {}
         self._reads = 0
         self._units = 0
-        self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
+        self._patient = PatientWrites(
+            lambda changes: self._run(lambda: self._run_group(changes)), group_max=TOGETHER_MAX
+        )
         self._outage = Outage()
         self._idle = asyncio.Event()
         self._idle.set()
