@@ -165,9 +165,9 @@ class Importer:
             self._bytes_writing = 0
 
     async def _store(self, batch: list[Entry]) -> None:
-        place = storing.Place(self._ctx.project_id, self._ctx.settings.thread_messages_max)
+        target = storing.Target(self._ctx.project_id, self._ctx.settings.thread_messages_max)
         # A dry run writes nothing, but holds what it looks at as an import does.
-        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, self._pretended))
+        await self._ctx.store.write(lambda tx: storing.store(tx, target, batch, self._pretended))
         for entry in batch:
             if not entry.outcome:
                 self._count(self.report.created, entry.kind)

@@ -19,14 +19,14 @@ from threadkeep.store.scratch import Scratch
 sql = queries.load("imports")
 
 
-class Place(NamedTuple):
-    """Whose threads they become, and how many messages each may have."""
+class Target(NamedTuple):
+    """The project that is imported into, and how many messages each of its threads may have."""
 
     project_id: str
     thread_messages_max: int
 
 
-def store(tx: Transaction, place: Place, batch: list[Entry], pretended: Scratch | None) -> None:
+def store(tx: Transaction, target: Target, batch: list[Entry], pretended: Scratch | None) -> None:
     """Stores what is new in a batch, and notes in each entry what became of it.
 
     With `pretended`, the places that a dry run has pretended to fill so far, nothing is written.
@@ -36,7 +36,7 @@ def store(tx: Transaction, place: Place, batch: list[Entry], pretended: Scratch 
         # The unit may be run again.
         entry.outcome = ""
         by_kind[entry.kind].append(entry)
-    unit = _Unit(tx, place, batch, pretended)
+    unit = _Unit(tx, target, batch, pretended)
     for kind, store_kind in _STORES.items():
         if kind in by_kind:
             store_kind(unit, by_kind[kind])
@@ -65,10 +65,10 @@ class _Thread:
 class _Unit:
     """What is known in one unit of work, and the rows that are to be written."""
 
-    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], pretended: Scratch | None) -> None:
+    def __init__(self, tx: Transaction, target: Target, batch: list[Entry], pretended: Scratch | None) -> None:
         self.tx = tx
-        self.project_id = place.project_id
-        self.messages_max = place.thread_messages_max
+        self.project_id = target.project_id
+        self.messages_max = target.thread_messages_max
         self.is_dry = pretended is not None
         self._pretended = pretended
         self._stored: set[Places] = set()
