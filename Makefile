@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. Everything they need is installed into .venv by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node playground browser fix docs \
+.PHONY: help setup run test check rest lint types stale pgbouncer sdk-eras node deployment playground browser fix docs \
 	transcripts bench bench-large bench-runs bench-data lock clean
 
 PYTHON ?= python3
@@ -19,9 +19,9 @@ run: $(VENV)/.installed ## Start the server on embedded SQLite
 test: $(VENV)/.tests-installed ## Run the tests
 	$(BIN)/pytest
 
-check: test rest ## Everything CI runs: tests, lint, types, docs, SDK eras, Node, pgbouncer, browser
+check: test rest ## Everything CI runs: tests, lint, types, docs, SDK eras, Node, other programs, browser
 
-rest: lint types stale sdk-eras node pgbouncer browser
+rest: lint types stale sdk-eras node pgbouncer deployment browser
 
 lint: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
@@ -38,6 +38,9 @@ node: $(VENV)/.installed ## Run the API tests with the Node SDK, newest and v4
 
 pgbouncer: $(VENV)/.tests-installed ## Run the tests of PostgreSQL behind a pooler (root: installs it with apt-get)
 	$(BIN)/python tests/pooler/run.py
+
+deployment: $(VENV)/.tests-installed ## Test what the docs show for nginx, Caddy, Prometheus and systemd (has apt-get fetch them)
+	$(BIN)/python tests/deployment/run.py
 
 browser: $(VENV)/.browser-installed ## Test the playground in Chromium (root: installs it with apt-get)
 	$(BIN)/python tests/browser/run.py

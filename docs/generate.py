@@ -15,7 +15,7 @@ from pathlib import Path
 
 from threadkeep import cli, upstream_settings
 from threadkeep.http import openapi, reference
-from threadkeep.settings import Described, table
+from threadkeep.settings import FILE_SUFFIX, Described, table
 from threadkeep.store import migrate
 
 DOCS = Path(__file__).parent
@@ -86,7 +86,7 @@ def _flags(setting: Described) -> str:
 def _variables(setting: Described) -> str:
     if setting.is_table:
         return "none"
-    return f"`{setting.variable}`" + (f", `{setting.variable}_FILE`" if setting.secret else "")
+    return f"`{setting.variable}`" + (f", `{setting.variable}{FILE_SUFFIX}`" if setting.secret else "")
 
 
 def _default(setting: Described) -> str:

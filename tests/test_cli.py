@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from tests import another_program
 
+from threadkeep.settings import FILE_SUFFIX, table
 from threadkeep.store import migrate
 
 WAIT_S = 60
@@ -412,10 +413,12 @@ class TestSettings:
         assert shown["strict"] == {"value": False, "source": "default"}
         assert "hidden" not in run("settings", **environ).stdout
 
-    def test_a_secret_can_come_from_a_file(self, run, tmp_path):
+    @pytest.mark.parametrize("secret", [setting for setting in table() if setting.secret], ids=lambda one: one.name)
+    def test_a_secret_can_come_from_a_file(self, run, tmp_path, secret):
         (tmp_path / "key").write_text("from-a-file\n")
-        shown = json.loads(run("settings", "--json", THREADKEEP_API_KEY_FILE="key").stdout)
-        assert shown["api_key"] == {"value": "***", "source": "THREADKEEP_API_KEY_FILE"}
+        environ = {secret.variable + FILE_SUFFIX: "key", "THREADKEEP_UPSTREAM_URL": "http://127.0.0.1:1/v1"}
+        shown = json.loads(run("settings", "--json", **environ).stdout)
+        assert shown[secret.name] == {"value": "***", "source": secret.variable + FILE_SUFFIX}
 
     @pytest.mark.parametrize(
         ("toml", "message"),

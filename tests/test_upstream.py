@@ -6,11 +6,11 @@ import asyncio
 import json
 import socket
 import ssl
-import subprocess
 import threading
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 
 import pytest
+from tests import certificates
 
 from threadkeep import testing
 from threadkeep.ids import IdSource
@@ -698,11 +698,7 @@ def test_no_proxy_is_used_for_the_hosts_that_need_none(model, monkeypatch):
 @pytest.fixture
 def tls(tmp_path):
     """A server's side of TLS, and the file with the certificate that a client must trust."""
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    )
-    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate, key = certificates.made(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context, certificate

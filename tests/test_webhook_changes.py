@@ -46,8 +46,8 @@ def sweep(server, later_s=0.0):
     """Does at once what is otherwise done every minute, as it would be done so much later."""
 
     async def work():
-        ctx = dataclasses.replace(server.app.context_of(""), clock=lambda: time.time() + later_s)
-        await Deliverer(ctx)._forget()
+        ctx = server.app.context_of("")
+        await Deliverer(dataclasses.replace(ctx, clock=lambda: ctx.clock() + later_s))._forget()
 
     server.run(work())
 
@@ -135,34 +135,35 @@ def test_what_happens_while_a_webhook_is_off_is_never_told(client, receiver):
     assert [json.loads(body)["data"]["id"] for _, _, body in receiver.received] == [run.id]
 
 
-def test_what_waits_when_a_webhook_is_switched_off_is_sent_when_it_is_switched_on(client, telling, receiver):
-    webhook = create(client, receiver.url)
-    receiver.answers.append((503, {}))
-    receiver.may_answer.clear()
-    run = finish_run(client)
-    receiver.wait_for(1)
-    post(client, webhook, body={"enabled": False})
-    receiver.may_answer.set()
-    (waiting,) = deliveries(client, webhook, until=lambda page: page[0]["status_code"])
-    assert (waiting["status"], waiting["status_code"], waiting["attempts"]) == ("pending", 503, 1)
-    # It waits for that, and for no time.
-    assert waiting["next_attempt_at"] is None
-    assert client.get(f"/webhooks/{webhook['id']}/deliveries/{waiting['id']}", cast_to=object) == waiting
-    ((next_at,),) = rows(telling, "select next_at from webhook_deliveries where webhook_id = :id", id=webhook["id"])
-    while time.time() * 1000 <= next_at:
-        pass
-    # What is due later is sent: this would have been sent with it.
-    with receiving() as other:
-        second = create(client, other.url)
-        post(client, second, "/test")
-        other.wait_for(1)
-    sweep(telling)
-    assert deliveries(client, webhook) == [waiting]
-    assert len(receiver.received) == 1
-    post(client, webhook, body={"enabled": True})
-    (_, (_, _, body)) = receiver.wait_for(2)
-    assert json.loads(body)["data"]["id"] == run.id
-    deliveries(client, webhook, until=is_delivered)
+def test_what_waits_when_a_webhook_is_switched_off_is_sent_when_it_is_switched_on(
+    serve_by_clock, clock, new_client, model, receiver
+):
+    with serve_by_clock(upstream_url=model.base_url, **TELLS) as server:
+        client = new_client(server)
+        webhook = create(client, receiver.url)
+        receiver.answers.append((503, {}))
+        receiver.may_answer.clear()
+        run = finish_run(client)
+        receiver.wait_for(1)
+        post(client, webhook, body={"enabled": False})
+        receiver.may_answer.set()
+        (waiting,) = deliveries(client, webhook, until=lambda page: page[0]["status_code"])
+        assert (waiting["status"], waiting["status_code"], waiting["attempts"]) == ("pending", 503, 1)
+        # It waits for that, and for no time.
+        assert waiting["next_attempt_at"] is None
+        clock.now += 1
+        # What is due later is sent: this would have been sent with it.
+        with receiving() as other:
+            second = create(client, other.url)
+            post(client, second, "/test")
+            other.wait_for(1)
+        sweep(server)
+        assert deliveries(client, webhook) == [waiting]
+        assert len(receiver.received) == 1
+        post(client, webhook, body={"enabled": True})
+        (_, (_, _, body)) = receiver.wait_for(2)
+        assert json.loads(body)["data"]["id"] == run.id
+        deliveries(client, webhook, until=is_delivered)
 
 
 def test_what_waits_for_a_webhook_that_stays_off_is_given_up_in_time(client, telling):

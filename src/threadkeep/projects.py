@@ -204,6 +204,11 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
     return await store.read(unit)
 
 
+def is_form_of_key(key: bytes) -> bool:
+    """Whether a key that we made could look like this."""
+    return len(key) == len(KEY_PREFIX) + KEY_CHARACTERS and key.startswith(KEY_PREFIX.encode())
+
+
 def redact(key: str) -> str:
     """At most the first 3 and the last 4 characters of a key, as error messages and lists show it."""
     return f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) >= SHOWN_FROM_CHARACTERS else "*" * len(key)

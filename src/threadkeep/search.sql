@@ -26,10 +26,7 @@ cross join lateral (
 order by d.position desc limit :limit
 
 -- The same among the newest messages alone: that is quick for words that many have, and `search_messages` for others.
--- name: search_newest_messages [sqlite]
 -- Differs on SQLite: the index of words has the newest first.
-select null where false
-
 -- name: search_newest_messages [postgres]
 select d.position, t.body, m.body
 from (

@@ -1,8 +1,4 @@
--- One process at a time brings documents up to date.
--- name: hold_index [sqlite]
--- Differs on SQLite: there is one writer.
-select 1
-
+-- One process at a time brings documents up to date. Differs on SQLite: there is one writer.
 -- name: hold_index [postgres]
 select revision from revisions where subject = 'search' for no key update
 
@@ -121,9 +117,6 @@ update revisions set revision = revision + 1 where subject = 'removed_words'
 -- name: find_removed_words [sqlite]
 select revision from revisions where subject = 'removed_words' and revision > 0
 
--- name: find_removed_words [postgres]
-select null where false
-
 -- name: forget_removed_words [sqlite]
 update revisions set revision = 0 where subject = 'removed_words' and revision = :revision
 
@@ -140,33 +133,21 @@ delete from search_documents where position = :position
 delete from search_documents where thread_id = :thread_id and seq = :seq
 
 -- Messages that were added since one was seen. Differs on SQLite: new rows have the highest numbers, so adding a message
--- costs nothing more.
+-- costs nothing more; PostgreSQL has them in the queue.
 -- name: list_added [sqlite]
 select t.project_id, m.thread_id, m.seq, m.body, m.rowid, m.message_id
 from messages m left join threads t on t.thread_id = m.thread_id and t.deleted_at is null
 where m.rowid > :after order by m.rowid limit :limit
 
--- name: list_added [postgres]
-select null where false
-
 -- name: find_added [sqlite]
 select 1 from messages where rowid > :after limit 1
-
--- name: find_added [postgres]
-select null where false
 
 -- Whether the message that was seen last is still the row of that number.
 -- name: find_seen [sqlite]
 select 1 from messages where rowid = :after and thread_id = :thread_id and message_id = :message_id
-
--- name: find_seen [postgres]
-select 1
 
 -- The newest message that has a document; all before it were seen.
 -- name: find_last_seen [sqlite]
 select m.rowid, m.thread_id, m.message_id from messages m
 where exists (select 1 from search_documents d where d.thread_id = m.thread_id and d.seq = m.seq)
 order by m.rowid desc limit 1
-
--- name: find_last_seen [postgres]
-select null where false

@@ -17,6 +17,8 @@ from threadkeep.errors import CommandError
 from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
+# Of the variable that names a secret's file.
+FILE_SUFFIX = "_FILE"
 PORT_MAX = 65_535
 
 

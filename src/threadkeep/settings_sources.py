@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from threadkeep import upstream_settings
 from threadkeep.errors import CommandError
-from threadkeep.settings import ENV_PREFIX, Settings, table
+from threadkeep.settings import ENV_PREFIX, FILE_SUFFIX, Settings, table
 
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SIMILARITY_MIN = 0.75
@@ -37,7 +37,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "")
     from_file = _read_file(path) if path else {}
     for setting in table():
         name = setting.name
-        secret_file = environ.get(f"{setting.variable}_FILE") if setting.secret else None
+        file_variable = setting.variable + FILE_SUFFIX
         if setting.is_table:
             sources[name] = path if name in from_file else "default"
             values[name] = upstream_settings.read_table(from_file.get(name, []), path, environ)
@@ -47,9 +47,9 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], config: str = "")
         elif setting.variable in environ:
             sources[name] = setting.variable
             values[name] = setting.parse(environ[setting.variable], setting.variable)
-        elif secret_file is not None:
-            sources[name] = f"{setting.variable}_FILE"
-            values[name] = _read_text(secret_file)
+        elif setting.secret and file_variable in environ:
+            sources[name] = file_variable
+            values[name] = _read_text(environ[file_variable])
         elif name in from_file:
             sources[name] = path
             values[name] = setting.check(from_file[name], path)
@@ -110,7 +110,9 @@ def _not_blank(secret: str, source: str) -> str:
 
 
 def _refuse_slips(environ: Mapping[str, str]) -> None:
-    known = [setting.name.upper() for setting in table() if not setting.is_table]
+    settings = [setting for setting in table() if not setting.is_table]
+    known = [setting.name.upper() for setting in settings]
+    known += [f"{setting.name.upper()}{FILE_SUFFIX}" for setting in settings if setting.secret]
     for variable in environ:
         name = variable.removeprefix(ENV_PREFIX)
         if name == variable or name in known:

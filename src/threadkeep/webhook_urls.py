@@ -7,7 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 from threadkeep import invalid
 from threadkeep.addresses import is_disguised, is_public, literal
 
-_SETTING = "--webhook-private-addresses"
+# Named in a refusal where it would help.
+SETTING = "--webhook-private-addresses"
 
 
 def check(url: str, *, allows_private: bool) -> None:
@@ -35,7 +36,7 @@ def _fault_of_scheme(parts: SplitResult, *, allows_private: bool) -> str | None:
     if parts.scheme == "https" or (parts.scheme == "http" and allows_private):
         return None
     expected = "expected a URL that begins with 'https://'" + (" or 'http://'" if allows_private else "")
-    return f"{expected}; plain http needs {_SETTING} on the server" if parts.scheme == "http" else expected
+    return f"{expected}; plain http needs {SETTING} on the server" if parts.scheme == "http" else expected
 
 
 def _fault_of_form(parts: SplitResult) -> str | None:
@@ -62,5 +63,5 @@ def _fault_of_host(host: str, *, allows_private: bool) -> str | None:
     address = literal(host)
     is_local = host.removesuffix(".") == "localhost" if address is None else not is_public(address)
     if is_local and not allows_private:
-        return f"private addresses are refused, unless the server allows them with {_SETTING}"
+        return f"private addresses are refused, unless the server allows them with {SETTING}"
     return None

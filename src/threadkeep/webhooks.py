@@ -283,10 +283,7 @@ async def retrieve_delivery(ctx: Context, webhook_id: str, event_id: str) -> Web
 
     def unit(tx: Transaction) -> WebhookDelivery:
         _, is_enabled = _find(tx, ctx, webhook_id)
-        row = tx.one(sql.retrieve_delivery, webhook_id=webhook_id, event_id=event_id)
-        if row is None:
-            raise NotFoundError.of("event", event_id)
-        return _delivery(webhook_id, row, is_enabled=bool(is_enabled))
+        return _find_delivery(tx, webhook_id, event_id, is_enabled=bool(is_enabled))
 
     return await ctx.store.read(unit)
 
@@ -296,10 +293,8 @@ async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> Webho
 
     def unit(tx: Transaction) -> WebhookDelivery:
         _require_enabled(tx, ctx, webhook_id)
-        row = tx.one(sql.resend_delivery, webhook_id=webhook_id, event_id=event_id, now_ms=ctx.now_ms())
-        if row is None:
-            raise NotFoundError.of("event", event_id)
-        return _delivery(webhook_id, row)
+        tx.run(sql.resend_delivery, webhook_id=webhook_id, event_id=event_id, now_ms=ctx.now_ms())
+        return _find_delivery(tx, webhook_id, event_id)
 
     return await ctx.store.write(unit)
 
@@ -318,9 +313,8 @@ async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
     def unit(tx: Transaction) -> WebhookDelivery:
         ctx.take_key(tx)
         _require_enabled(tx, ctx, webhook_id)
-        inserted = tx.one(sql.insert_test_delivery, **row)
-        assert inserted is not None
-        delivery = _delivery(webhook_id, inserted)
+        tx.run(sql.insert_test_delivery, **row)
+        delivery = _find_delivery(tx, webhook_id, event.id)
         ctx.keep_answer(tx, _encode(delivery), webhook_id)
         return delivery
 
@@ -434,7 +428,7 @@ def _keep_secrets(tx: Transaction, project_id: str, webhook: Webhook, before: Se
 
 
 class _DeliveryRow(NamedTuple):
-    """A delivery as every query of `webhooks.sql` gives it."""
+    """A delivery as `list_deliveries` and `retrieve_delivery` give it."""
 
     event_id: str
     payload: str
@@ -448,7 +442,15 @@ class _DeliveryRow(NamedTuple):
     last_attempts: str
 
 
-def _delivery(webhook_id: str, row: Row, *, is_enabled: bool = True) -> WebhookDelivery:
+def _find_delivery(tx: Transaction, webhook_id: str, event_id: str, *, is_enabled: bool = True) -> WebhookDelivery:
+    """Raises `NotFoundError`."""
+    row = tx.one(sql.retrieve_delivery, webhook_id=webhook_id, event_id=event_id)
+    if row is None:
+        raise NotFoundError.of("event", event_id)
+    return _delivery(webhook_id, row, is_enabled=is_enabled)
+
+
+def _delivery(webhook_id: str, row: Row, *, is_enabled: bool) -> WebhookDelivery:
     stored = _DeliveryRow(*row)
     event = webhook_events.decode(stored.payload)
     return WebhookDelivery(

@@ -66,7 +66,6 @@ on conflict (webhook_id, event_id) do nothing
 -- name: insert_test_delivery
 insert into webhook_deliveries (webhook_id, event_id, created_ms, type, payload, status, attempts, next_at)
 values (:webhook_id, :event_id, :now_ms, :type, :payload, 'pending', 0, :now_ms)
-returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
 
 -- name: locate_delivery
 select created_ms from webhook_deliveries where webhook_id = :webhook_id and event_id = :event_id
@@ -94,7 +93,6 @@ where webhook_id = :webhook_id and event_id = :event_id
 -- name: resend_delivery
 update webhook_deliveries set status = 'pending', next_at = :now_ms
 where webhook_id = :webhook_id and event_id = :event_id
-returning event_id, payload, created_ms, status, attempts, next_at, attempted_at, http_status, error, last_attempts
 
 -- From one address with something to tell to the next: one that is away may have very many deliveries waiting, which
 -- nobody is to walk over. One that was deleted is among them: what it left is removed.

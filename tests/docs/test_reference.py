@@ -39,7 +39,7 @@ from threadkeep import (
 from threadkeep.http import connection, query
 from threadkeep.http.openapi import document
 from threadkeep.http.routes import ROUTES
-from threadkeep.settings import Settings, table
+from threadkeep.settings import FILE_SUFFIX, Settings, table
 from threadkeep.store import postgres, sqlite_reader
 from threadkeep.upstream import chunks
 
@@ -114,7 +114,7 @@ def test_every_flag_in_prose_exists():
 
 def test_every_variable_in_prose_exists():
     variables = {setting.variable for setting in table()}
-    variables |= {f"{setting.variable}_FILE" for setting in table() if setting.secret}
+    variables |= {setting.variable + FILE_SUFFIX for setting in table() if setting.secret}
     for variable, page in every_page(r"\bTHREADKEEP_[A-Z_]+"):
         assert variable in variables | VARIABLES_OF_OTHERS, f"{page}: {variable}"
 

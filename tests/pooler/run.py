@@ -29,8 +29,6 @@ SUITES = (
     "tests/wire",
     "tests/properties",
 )
-# Debian keeps it where only administrators look.
-SEARCHED = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
 # Fewer than a server opens, so that they are shared.
 SESSIONS = 3
 CONFIGURATION = f"""
@@ -55,9 +53,9 @@ log_stats = 0
 
 
 def main() -> int:
-    program = found()
+    program = debian.found("pgbouncer")
     if not program and debian.installed("pgbouncer", "The tests behind a pooler"):
-        program = found()
+        program = debian.found("pgbouncer")
     if not program:
         return 0
     with tempfile.TemporaryDirectory(prefix="threadkeep-pooler-", dir="/tmp") as folder:
@@ -71,10 +69,6 @@ def main() -> int:
             postgres.cleanup()
     print(f"{count} transactions went through pgbouncer, on at most {SESSIONS} sessions of each database")
     return status.returncode or int(count == 0)
-
-
-def found() -> str | None:
-    return shutil.which("pgbouncer", path=SEARCHED)
 
 
 @contextmanager

@@ -29,15 +29,18 @@ class Chat:
     def wait(self, run):
         return self.runs.poll(run.id, thread_id=self.thread.id)
 
-    def wait_for_event(self, run, name):
-        """Returns when the run has had such an event."""
-        followed = self.client.get(
+    def follow(self, run):
+        """The run's stream, from its start."""
+        return self.client.get(
             f"{self.path}/{run.id}?stream=true",
             cast_to=object,
             stream=True,
             stream_cls=openai.Stream[openai.types.beta.AssistantStreamEvent],
         )
-        with followed:
+
+    def wait_for_event(self, run, name):
+        """Returns when the run has had such an event."""
+        with self.follow(run) as followed:
             next(event for event in followed if event.event == name)
 
     def submit(self, run, outputs, **params):

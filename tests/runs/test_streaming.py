@@ -113,13 +113,7 @@ def submitted(chat, run, outputs=OUTPUTS):
 
 def replayed(chat, run, handler):
     """The run's stream from its start, given to a handler."""
-    events = chat.client.get(
-        f"{chat.path}/{run.id}?stream=true&starting_after=0",
-        cast_to=object,
-        stream=True,
-        stream_cls=openai.Stream[openai.types.beta.AssistantStreamEvent],
-    )
-    handler._init(events)
+    handler._init(chat.follow(run))
     handler.until_done()
     return handler
 

@@ -34,6 +34,16 @@ def test_a_write_is_seen_by_the_next_read(on_store):
     assert on_store(work) == ["a"]
 
 
+def test_a_query_that_a_database_has_no_text_for_finds_nothing(on_store):
+    nothing = Query("nothing")
+
+    async def work(store):
+        read = await store.read(lambda tx: (tx.one(nothing, name="a"), tx.all(nothing, name="a")))
+        return await store.one(nothing, name="a"), read
+
+    assert on_store(work) == (None, (None, []))
+
+
 def added(number):
     name = f"{number:03}"
     return sql.insert_project, {"project_id": f"proj_{name}", "name": name, "created_at": 1}

@@ -18,9 +18,10 @@ import openai
 import pytest
 from tests import banner
 
-from threadkeep import projects, testing, threads
+from threadkeep import projects, search_index, testing, threads
 from threadkeep.context import outside_a_server
 from threadkeep.errors import CommandError, NotFoundError, OutcomeUnknownError, OverloadedError, StorageUnavailableError
+from threadkeep.search_index import Indexer
 from threadkeep.settings import Settings
 from threadkeep.store import create_store, migrate, queries
 from threadkeep.store import postgres as postgres_store
@@ -329,6 +330,20 @@ def test_a_read_that_gets_no_connection_waits_for_one_once(url, monkeypatch, cap
 
     asyncio.run(with_one_connection(url, work))
     assert len(caplog.records) == 1
+
+
+def test_an_idle_search_index_asks_for_nothing_but_its_queue(url):
+    asked = []
+
+    async def work(store):
+        indexer = Indexer(store)
+        await indexer.catch_up()
+        async with store._pool.acquire() as connection:
+            connection.add_query_logger(lambda record: asked.append(record.query))
+        await indexer.catch_up()
+
+    with_stores(url, work)
+    assert [text for text in asked if text.startswith("select")] == [search_index.sql.find_queued.postgres]
 
 
 def test_only_so_many_reads_wait(url, monkeypatch):

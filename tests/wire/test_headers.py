@@ -8,7 +8,7 @@ import httpx2
 import openai
 import pytest
 
-from threadkeep import projects
+from threadkeep import projects, testing
 
 
 @pytest.fixture
@@ -70,6 +70,22 @@ def test_a_key_that_another_process_made_right_after_a_look_works_at_once(http, 
     made = server.run(make())
     assert key
     assert http.get("/v1/threads", headers=bearer(made)).status_code == 200
+
+
+def test_the_first_key_of_an_open_server_opens_its_own_project_at_once(postgres, postgres_settings, database):
+    async def make(store):
+        project = await projects.create(store, "other", 0)
+        return (await projects.create_key(store, project, "", 0))[1]
+
+    own = {"database": postgres(), **postgres_settings} if database == "postgres" else {}
+    with testing.serve(**own) as server, httpx2.Client(base_url=server.base_url) as http:
+        assert http.get("/threads").status_code == 200
+        server.run(server.app.authenticator.look())
+        made = server.run(make(server.app.store))
+        thread = http.post("/threads", headers=bearer(made)).json()
+        server.run(server.app.authenticator.look())
+        listed = http.get("/threads", headers=bearer(made)).json()["data"]
+    assert listed == [thread]
 
 
 @pytest.mark.parametrize("wrong", ["tk-wrong-key-0123456789", "x", "ä" * 20, "sk-" + "y" * 5000])

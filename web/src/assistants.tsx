@@ -2,8 +2,8 @@
 
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
-import { call, query, wordsOf } from "./api";
-import { FormEnd } from "./formend";
+import { call, query } from "./api";
+import { FormEnd, useSaving } from "./formend";
 import { useModal } from "./modal";
 import { announce, complain } from "./notices";
 import type { Assistant, Page, Tool } from "./wire";
@@ -126,8 +126,6 @@ export function AssistantForm() {
 function Form({ subject }: { subject: Assistant | "new" }) {
   const known = subject === "new" ? null : subject;
   const dialog = useModal();
-  const [problem, setProblem] = useState("");
-  const [isSaving, setSaving] = useState(false);
   const [functions, setFunctions] = useState<string[]>(() =>
     (known?.tools ?? []).filter((tool) => tool.function).map((tool) => JSON.stringify(tool.function, null, 2)),
   );
@@ -136,31 +134,20 @@ function Form({ subject }: { subject: Assistant | "new" }) {
     inForm.value = null;
   };
 
-  const save = async (form: HTMLFormElement): Promise<void> => {
-    setSaving(true);
-    try {
-      const body = bodyOf(new FormData(form), functions, others);
-      const saved = await call<Assistant>("POST", known ? `/assistants/${known.id}` : "/assistants", { body });
-      assistants.value = known
-        ? assistants.value.map((other) => (other.id === saved.id ? saved : other))
-        : [saved, ...assistants.value];
-      choose(saved.id);
-      announce(`Saved ${nameOf(saved)}`);
-      close();
-    } catch (error) {
-      setProblem(wordsOf(error));
-    }
-    setSaving(false);
-  };
+  const { problem, isSaving, onSubmit } = useSaving(async (form) => {
+    const body = bodyOf(form, functions, others);
+    const saved = await call<Assistant>("POST", known ? `/assistants/${known.id}` : "/assistants", { body });
+    assistants.value = known
+      ? assistants.value.map((other) => (other.id === saved.id ? saved : other))
+      : [saved, ...assistants.value];
+    choose(saved.id);
+    announce(`Saved ${nameOf(saved)}`);
+    close();
+  });
 
   return (
     <dialog ref={dialog} onClose={close} aria-labelledby="assistant-title">
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          void save(event.currentTarget);
-        }}
-      >
+      <form onSubmit={onSubmit}>
         <h2 id="assistant-title">{known ? "Edit assistant" : "New assistant"}</h2>
         <label>
           Name

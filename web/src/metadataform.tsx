@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, wordsOf } from "./api";
-import { FormEnd } from "./formend";
+import { FormEnd, useSaving } from "./formend";
 import { subject, type Described, type Subject } from "./metadata";
 import { useModal } from "./modal";
 import { announce } from "./notices";
@@ -30,11 +30,15 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
   const dialog = useModal();
   const [before, setBefore] = useState<Metadata | null>(null);
   const [pairs, setPairs] = useState<readonly Pair[]>([]);
-  const [refusal, setRefusal] = useState("");
-  const [isSaving, setSaving] = useState(false);
   const close = (): void => {
     subject.value = null;
   };
+  const { problem, setProblem, isSaving, onSubmit } = useSaving(async () => {
+    const body = { metadata: patchOf(before!, pairs) };
+    if (Object.keys(body.metadata).length) onSaved(await call<Described>("POST", path, { body }));
+    announce("Saved");
+    close();
+  });
   useEffect(() => {
     call<Described>("GET", path).then(
       ({ metadata }) => {
@@ -42,7 +46,7 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
         const known = Object.entries(metadata).map(([key, value]) => pairOf(key, value));
         setPairs(known.length ? known : [pairOf()]);
       },
-      (error: unknown) => setRefusal(wordsOf(error)),
+      (error: unknown) => setProblem(wordsOf(error)),
     );
   }, []);
   useEffect(() => {
@@ -50,7 +54,7 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
   }, [before]);
 
   const change = (changed: readonly Pair[]): void => {
-    setRefusal("");
+    setProblem("");
     setPairs(changed);
   };
   const remove = (index: number): void => {
@@ -59,29 +63,12 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
     // Who uses the keyboard must not fall out of the form.
     dialog.current?.querySelector<HTMLElement>(".add")?.focus();
   };
-  const save = async (): Promise<void> => {
-    setSaving(true);
-    try {
-      const body = { metadata: patchOf(before!, pairs) };
-      if (Object.keys(body.metadata).length) onSaved(await call<Described>("POST", path, { body }));
-      announce("Saved");
-      close();
-    } catch (error) {
-      setRefusal(wordsOf(error));
-    }
-    setSaving(false);
-  };
 
   const { wrong, words } = before ? faultOf(pairs, before) : { wrong: null, words: "" };
   const used = pairs.filter(isUsed).length;
   return (
     <dialog ref={dialog} onClose={close} aria-labelledby="metadata-title">
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          void save();
-        }}
-      >
+      <form onSubmit={onSubmit}>
         <div class="line">
           <h2 id="metadata-title">{title}</h2>
           {before && (
@@ -117,7 +104,7 @@ function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
           Keys have at most {KEY_CHARACTERS_MAX} characters, values {VALUE_CHARACTERS_MAX}.
         </p>
         <FormEnd
-          problem={words || refusal}
+          problem={words || problem}
           action="Save"
           isHeld={isSaving || !before || words !== ""}
           onCancel={close}

@@ -2,9 +2,9 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { call, wordsOf } from "./api";
+import { call } from "./api";
 import { CopyButton } from "./copy";
-import { FormEnd } from "./formend";
+import { FormEnd, useSaving } from "./formend";
 import { useModal } from "./modal";
 import type { Webhook } from "./wire";
 
@@ -63,31 +63,18 @@ function Dialog({ form, onSaved, onClose }: Props & { form: (props: Props) => Co
 }
 
 function Form({ webhook, onSaved, onClose }: Props & { webhook: Webhook | undefined }) {
-  const [problem, setProblem] = useState("");
-  const [isSaving, setSaving] = useState(false);
-  const save = async (form: FormData): Promise<void> => {
+  const { problem, isSaving, onSubmit } = useSaving(async (form) => {
     const events = form.getAll("events");
-    if (!events.length) return setProblem("Choose at least one event.");
-    setSaving(true);
-    try {
-      const url = String(form.get("url")).trim();
-      // Without a choice those are told as well that a later version adds.
-      const body: Record<string, unknown> = { events: events.length === EVENTS.length ? null : events };
-      // An address that stays is not checked anew: the server may no longer take its like.
-      if (url !== webhook?.url) body["url"] = url;
-      onSaved(await call<Webhook>("POST", webhook ? `/webhooks/${webhook.id}` : "/webhooks", { body }));
-    } catch (error) {
-      setProblem(wordsOf(error));
-      setSaving(false);
-    }
-  };
+    if (!events.length) throw new Error("Choose at least one event.");
+    const url = String(form.get("url")).trim();
+    // Without a choice those are told as well that a later version adds.
+    const body: Record<string, unknown> = { events: events.length === EVENTS.length ? null : events };
+    // An address that stays is not checked anew: the server may no longer take its like.
+    if (url !== webhook?.url) body["url"] = url;
+    onSaved(await call<Webhook>("POST", webhook ? `/webhooks/${webhook.id}` : "/webhooks", { body }));
+  });
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save(new FormData(event.currentTarget));
-      }}
-    >
+    <form onSubmit={onSubmit}>
       <h2 id="webhook-title">{webhook ? "Change the webhook" : "Add a webhook"}</h2>
       <label>
         Address
@@ -117,25 +104,12 @@ function Form({ webhook, onSaved, onClose }: Props & { webhook: Webhook | undefi
 }
 
 function Rotation({ webhook, onSaved, onClose }: Props & { webhook: Webhook }) {
-  const [problem, setProblem] = useState("");
-  const [isSaving, setSaving] = useState(false);
-  const save = async (form: FormData): Promise<void> => {
-    setSaving(true);
-    try {
-      const body = { overlap_seconds: Number(form.get("overlap")) };
-      onSaved(await call<Webhook>("POST", `/webhooks/${webhook.id}/rotate_secret`, { body }));
-    } catch (error) {
-      setProblem(wordsOf(error));
-      setSaving(false);
-    }
-  };
+  const { problem, isSaving, onSubmit } = useSaving(async (form) => {
+    const body = { overlap_seconds: Number(form.get("overlap")) };
+    onSaved(await call<Webhook>("POST", `/webhooks/${webhook.id}/rotate_secret`, { body }));
+  });
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save(new FormData(event.currentTarget));
-      }}
-    >
+    <form onSubmit={onSubmit}>
       <h2 id="webhook-title">A new secret</h2>
       <p>
         What is sent to <code class="address">{webhook.url}</code> is signed with it from now on.

@@ -134,11 +134,8 @@ def _check_url(url: str, settings: Settings) -> None:
     try:
         webhook_urls.check(url, allows_private=settings.webhook_private_addresses)
     except BadRequestError as error:
-        try:
-            webhook_urls.check(url, allows_private=True)
-        except BadRequestError:
-            # The setting would not help.
-            raise error from None
+        if webhook_urls.SETTING not in error.message:
+            raise
         raise CommandError(
             error.message,
             "This command reads the setting itself: set THREADKEEP_WEBHOOK_PRIVATE_ADDRESSES=true here too, "

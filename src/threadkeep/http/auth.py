@@ -24,6 +24,7 @@ from threadkeep.store.interface import Store
 
 LOOK_EVERY_S = 0.25
 LOOK_AGAIN_AFTER_S = 0.05
+STRANGERS_MAX = 1000
 PROXY_HEADERS = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 Headers = Mapping[bytes, bytes]
@@ -39,6 +40,8 @@ class Authenticator:
         self._contexts: dict[bytes, Context] = {}
         # By the whole header of a key that has come before, so that it need not be hashed again.
         self._contexts_of_headers: dict[bytes, Context] = {}
+        # Hashes of what looked like keys and was none.
+        self._strangers: set[bytes] = set()
         self._looked_at = 0.0
         # Why the last look found nothing out.
         self._trouble: APIError | None = None
@@ -83,6 +86,11 @@ class Authenticator:
                 # One spelling only: others could be without number.
                 self._contexts_of_headers[header] = context
             return context
+        if projects.is_form_of_key(key) and hashed not in self._strangers:
+            await self._look_for_new_key()
+            if hashed in self._contexts:
+                return self._contexts[hashed]
+            self._remember_stranger(hashed)
         if self.is_open:
             self.refuse_outsiders(headers)
             return self._default
@@ -91,9 +99,6 @@ class Authenticator:
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
             )
-        await self._look_for_new_key()
-        if hashed in self._contexts:
-            return self._contexts[hashed]
         # Differs from OpenAI: the second sentence says where this server's keys come from.
         raise AuthenticationError(
             f"Incorrect API key provided: {projects.redact(key.decode('latin-1'))}. "
@@ -111,6 +116,12 @@ class Authenticator:
                 await self.look()
             elif self._trouble:
                 raise self._trouble
+
+    def _remember_stranger(self, hashed: bytes) -> None:
+        """Nobody has a key before it is made, so what is none now will never be one."""
+        if len(self._strangers) >= STRANGERS_MAX:
+            self._strangers.clear()
+        self._strangers.add(hashed)
 
     def refuse_outsiders(self, headers: Headers) -> None:
         """What a server without a key must refuse: other names, web pages of other origins, proxied requests."""

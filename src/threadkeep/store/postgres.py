@@ -93,11 +93,15 @@ class PostgresTransaction:
         self._connection = connection
 
     def one(self, query: Query, **parameters: Any) -> Row | None:
+        if not query.postgres:
+            return None
         sql, names = _positional(query)
         row = _wait(self._connection.fetchrow(sql, *map(parameters.__getitem__, names)))
         return None if row is None else tuple(row)
 
     def all(self, query: Query, **parameters: Any) -> list[Row]:
+        if not query.postgres:
+            return []
         sql, names = _positional(query)
         return [tuple(row) for row in _wait(self._connection.fetch(sql, *map(parameters.__getitem__, names)))]
 
@@ -178,6 +182,8 @@ class PostgresStore:
         await self.read(migrate.version)
 
     async def one(self, query: Query, **parameters: Any) -> Row | None:
+        if not query.postgres:
+            return None
         return await self._read(lambda: self._fetch_one(query, parameters))
 
     async def read(self, unit: Callable[[Transaction], T]) -> T:

@@ -21,7 +21,7 @@ _HEADER = re.compile(r"^-- name: (?P<name>\w+)(?: \[(?P<dialect>\w+)\])?$", re.M
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One query under its name, with its text for each database; none where a change is not needed there."""
+    """One query under its name, with its text for each database: none where it is not needed, and it finds nothing."""
 
     name: str
     sqlite: str = ""
