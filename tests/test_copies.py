@@ -64,6 +64,15 @@ def test_a_copy_up_to_a_message_ends_with_that_one(client):
     assert texts == ["0", "2", "3"]
 
 
+def test_a_copy_up_to_the_last_message_of_a_slice_is_shown(client):
+    count = copies.COPIED_AT_ONCE
+    thread = client.beta.threads.create(messages=[{"role": "user", "content": str(n)} for n in range(count + 1)])
+    messages = list(client.beta.threads.messages.list(thread.id, order="asc", limit=100))
+    copied = copy(client, thread.id, up_to=messages[count - 1].id)
+    texts = [content[0].text.value for _, content, *_ in said(client, copied["id"])]
+    assert texts == [str(n) for n in range(count)]
+
+
 def test_thread_and_copy_go_on_apart(client):
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "first"}])
     copied = copy(client, thread.id)

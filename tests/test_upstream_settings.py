@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from threadkeep.errors import CommandError
-from threadkeep.settings import Settings, load
+from threadkeep.settings import Settings
+from threadkeep.settings_sources import load
 from threadkeep.upstream_settings import HELP, UpstreamSettings
 
 URL = "http://models.example.com/v1"

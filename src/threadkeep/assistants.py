@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import idempotency, ids, invalid, metadata, references, tools
+from threadkeep import idempotency, ids, invalid, metadata, projects, references, tools
 from threadkeep.context import Context
 from threadkeep.errors import NotFoundError
 from threadkeep.metadata import Metadata, MetadataPatch
@@ -25,6 +25,7 @@ from threadkeep.references import CodeInterpreterResources, ToolResources
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Transaction
 from threadkeep.tools import ReasoningEffort, ResponseFormat, Temperature, Tool, Tools, TopP
+from threadkeep.validation import LENIENT_ONLY
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ Name = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_CHARACTERS_MAX)]
 Instructions = Annotated[str, Meta(max_length=INSTRUCTIONS_CHARACTERS_MAX)]
 # Differs from OpenAI: the first version's spelling of an assistant's files still works, but not under `--strict`.
-FileIds = Annotated[list[str] | None, Meta(extra={"lenient_only": True})]
+FileIds = Annotated[list[str] | None, LENIENT_ONLY]
 
 
 class Assistant(Struct, kw_only=True):
@@ -65,7 +66,7 @@ class Assistant(Struct, kw_only=True):
 class AssistantCreateParams(Struct, kw_only=True):
     """The body of create; `model` alone is required."""
 
-    id: Annotated[str | None, Meta(extra={"lenient_only": True})] = None
+    id: Annotated[str | None, LENIENT_ONLY] = None
     model: ModelName
     name: Name | None = None
     description: Description | None = None
@@ -136,7 +137,7 @@ async def create(ctx: Context, params: AssistantCreateParams) -> Stored:
 
     def unit(tx: Transaction) -> None:
         ctx.take_key(tx)
-        tx.one(sql.hold_project, project_id=ctx.project_id)
+        projects.hold(tx, ctx.project_id)
         if not tx.run(sql.insert_assistant, **row):
             raise invalid.invalid_value("id", f"'{assistant.id}' is already in use")
         ctx.keep_answer(tx, body, assistant.id)

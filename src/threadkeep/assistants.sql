@@ -1,11 +1,4 @@
--- The number of a new assistant is one more than the highest, so only one may be added to a project at a time.
--- name: hold_project [sqlite]
--- Differs on SQLite: there is one writer, so reading the row is enough to hold it.
-select project_id from projects where project_id = :project_id
-
--- name: hold_project [postgres]
-select project_id from projects where project_id = :project_id for no key update
-
+-- The number of a new assistant is one more than the highest: the unit holds the project.
 -- name: insert_assistant
 insert into assistants (project_id, assistant_id, seq, shape, body)
 values (

@@ -1,6 +1,6 @@
-"""Chance for pauses and turns, where no secret is at stake.
+"""Random numbers for jitter and for taking turns, where no secret is at stake.
 
-A generator of its own: programs with this server in them, such as tests, may count on what Python's shared one gives.
+They come from a generator of their own: programs with this server in them, such as tests, may seed Python's shared one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from threadkeep import idempotency, tracing
 from threadkeep.events import EventLog
@@ -17,6 +17,9 @@ from threadkeep.settings import Settings
 from threadkeep.store.interface import Store, Transaction
 from threadkeep.tracing import Tracing
 from threadkeep.upstream import Upstreams
+
+if TYPE_CHECKING:
+    from threadkeep.run_rows import HeldRun
 
 
 class AnyWorker(Protocol):
@@ -32,8 +35,8 @@ class AnyWorker(Protocol):
     def give_slot_back(self) -> None:
         """The run for which a slot was taken did not come to be."""
 
-    def start(self, claimed: Any) -> None:
-        """Carries out a run that was claimed for a slot (a `HeldRun`)."""
+    def start(self, claimed: HeldRun) -> None:
+        """Carries out a run that was claimed for a slot."""
 
     def drop(self, thread_id: str, run_id: str) -> None:
         """The run has been taken away from whoever carries it out; the model need not go on."""
@@ -54,7 +57,7 @@ class NoWorker:
     def give_slot_back(self) -> None:
         """None was taken."""
 
-    def start(self, claimed: Any) -> None:
+    def start(self, claimed: HeldRun) -> None:
         """Nothing can be claimed for this process."""
         raise NotImplementedError
 

@@ -13,7 +13,6 @@ import msgspec
 
 from threadkeep import messages, tokens
 from threadkeep.context import Context
-from threadkeep.errors import ThreadkeepError
 from threadkeep.message_parts import ImageFilePart, ImageUrlPart, Part, RefusalPart, TextPart
 from threadkeep.messages import Message
 from threadkeep.run_rows import Plan, Run
@@ -31,7 +30,7 @@ ANSWER_TOKENS = 4096
 ANSWER_PART = 4
 
 
-class PromptTooLongError(ThreadkeepError):
+class PromptTooLongError(Exception):
     """What cannot be left out is more than the model can look at, or more than the run may still use."""
 
 
@@ -93,7 +92,7 @@ class _Thread:
         kept, left, is_cut = await self._newest(room)
         if is_cut and self._count_max is None:
             first = await self._ctx.store.read(lambda tx: messages.earliest(tx, self._run.thread_id))
-            chat = chat_of(first[1]) if first else None
+            chat = _chat_of(first[1]) if first else None
             cost = await tokens.count_messages([chat]) if chat else 0
             if first and chat and cost <= room // 2:
                 while kept[1:] and left < cost:
@@ -117,7 +116,7 @@ class _Thread:
         while True:
             page = await self._ctx.store.read(partial(self._page, before))
             for seq, message in page:
-                chat = chat_of(message)
+                chat = _chat_of(message)
                 if chat is None or message.run_id == self._run.id:
                     continue
                 if self._count_max is not None and len(kept) >= self._count_max:
@@ -133,7 +132,7 @@ class _Thread:
             before = page[-1][0]
 
 
-def chat_of(message: Message) -> Chat | None:
+def _chat_of(message: Message) -> Chat | None:
     """A message in the terms of Chat Completions; None for one that has nothing to tell, or failed half way."""
     if message.status == "in_progress":
         return None
@@ -172,7 +171,7 @@ def _done_so_far(tx: Transaction, steps: list[RunStep]) -> list[Chat]:
         match step.step_details:
             case MessageCreation(message_creation=created):
                 message = messages.find(tx, step.thread_id, created.message_id)
-                said = chat_of(message) if message else None
+                said = _chat_of(message) if message else None
                 if said:
                     chats.append(said)
             case ToolCalls(tool_calls=calls):

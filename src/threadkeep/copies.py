@@ -45,6 +45,7 @@ class _Copy(Struct):
     source_id: str
     done: int
     end: int
+    is_shown: bool = False
 
 
 async def create(ctx: Context, thread_id: str, params: ThreadCopyParams) -> Stored:
@@ -72,10 +73,10 @@ async def create(ctx: Context, thread_id: str, params: ThreadCopyParams) -> Stor
 
     copy = await ctx.store.write(begin)
     try:
-        while copy.done < copy.end:
+        while not copy.is_shown:
             copy = await ctx.store.write(partial(_go_on, ctx, copy))
     except BaseException:
-        await ctx.store.run_all([(sql.postpone_removal, {"thread_id": new_id, "deleted_at": ctx.now()})])
+        await ctx.store.run_all([(sql.schedule_removal, {"thread_id": new_id, "deleted_at": ctx.now()})])
         raise
     return Stored(threads.encode(copy.thread))
 
@@ -86,7 +87,7 @@ def _go_on(ctx: Context, so_far: _Copy, tx: Transaction) -> _Copy:
     ctx.take_key(tx)
     messages.require_thread(tx, ctx, so_far.source_id)
     copy = msgspec.structs.replace(so_far)
-    if not tx.run(sql.postpone_removal, thread_id=copy.thread.id, deleted_at=ctx.now() + BROKEN_OFF_S):
+    if not tx.run(sql.schedule_removal, thread_id=copy.thread.id, deleted_at=ctx.now() + BROKEN_OFF_S):
         raise StorageUnavailableError("Copying took too long. Nothing was changed.")
     return copy if _copy_slice(tx, ctx, copy) else _finish(tx, ctx, copy)
 
@@ -113,6 +114,6 @@ def _finish(tx: Transaction, ctx: Context, copy: _Copy) -> _Copy:
     tx.run(sql.finish_copy, thread_id=copy.thread.id)
     # On no database were its messages seen by search as long as nobody could see it.
     tx.run(messages.sql.queue_range, **messages.whole(copy.thread.id))
-    copy.done = copy.end
+    copy.is_shown = True
     ctx.keep_answer(tx, threads.encode(copy.thread), copy.thread.id, thread_id=copy.thread.id)
     return copy

@@ -4,7 +4,7 @@
 insert into threads (thread_id, project_id, created_at, deleted_at, deleted_seq, shape, body, expires_at)
 values (:thread_id, :project_id, :created_at, :deleted_at, 0, :shape, :body, :expires_at)
 
--- name: postpone_removal
+-- name: schedule_removal
 update threads set deleted_at = :deleted_at where thread_id = :thread_id and deleted_at is not null
 
 -- name: finish_copy

@@ -20,15 +20,16 @@
             └── OutcomeUnknownError      the database went away during a commit
 
 Where the official SDK has a class for what it raises on the other side, ours has its name. What modules raise and catch
-among themselves, such as a client that is gone, is not part of this tree. The texts of the original's request validator
-are in `invalid.py`.
+among themselves, such as a client that is gone, is not in this tree; but what a unit of work raises in order to refuse
+is a `ThreadkeepError` too (`AnsweredBeforeError`, `FenceLostError`), by which a store tells it from a fault. The texts
+of the original's request validator are in `invalid.py`.
 """
 
 from __future__ import annotations
 
 
 class ThreadkeepError(Exception):
-    """The root of the errors that callers of this package meet."""
+    """The root of the errors by which this package says no: to its callers, or to who runs a unit of work."""
 
 
 class CommandError(ThreadkeepError):
@@ -38,6 +39,10 @@ class CommandError(ThreadkeepError):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def printed(self) -> str:
+        """The lines in which a program that ends with it says so."""
+        return "\n".join(filter(None, (f"threadkeep: {self.message}", self.hint)))
 
 
 class APIError(ThreadkeepError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Struct
@@ -27,7 +27,8 @@ Event: TypeAlias = tuple[str, bytes]
 Key: TypeAlias = tuple[str, str]
 
 # A status in which a run is over, and one in which it may also wait for its client: there streams end.
-OVER = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
+OverStatus: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "expired"]
+OVER: frozenset[str] = frozenset(get_args(OverStatus))
 RESTING = OVER | {"requires_action"}
 READ_AT_ONCE = 200
 # What is read of each run when news of several are looked for: none of them can keep the others waiting.

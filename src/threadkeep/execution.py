@@ -14,6 +14,7 @@ from threadkeep import conversation, events, lifecycle, references, run_steps, t
 from threadkeep.context import Context
 from threadkeep.conversation import PromptTooLongError
 from threadkeep.errors import BadRequestError
+from threadkeep.events import OverStatus
 from threadkeep.run_log import LogTooLongError, RunLog
 from threadkeep.run_rows import HeldRun, IncompleteReason
 from threadkeep.run_steps import LastError, RunStep
@@ -90,13 +91,13 @@ class Execution:
             await self._end_for_length(route.context_tokens)
             return
         turn = Turn(self._ctx, run, self._log, next_step=len(self._steps) + 1)
-        metrics, asked_at = self._ctx.metrics, time.perf_counter()
+        metrics, asked_at, is_first = self._ctx.metrics, time.perf_counter(), True
         traced = self._ctx.tracing.call(route, request, run.thread_id)
         async with aclosing(traced) as answer:
             async for parts in answer:
-                if asked_at:
+                if is_first:
                     metrics.token_came(route.name, time.perf_counter() - asked_at)
-                    asked_at = 0.0
+                    is_first = False
                 await turn.take(parts)
         metrics.tokens_in[route.name] += turn.usage.prompt_tokens
         metrics.tokens_out[route.name] += turn.usage.completion_tokens
@@ -110,7 +111,7 @@ class Execution:
 
     async def _end(
         self,
-        status: lifecycle.OverStatus,
+        status: OverStatus,
         *,
         error: LastError | None = None,
         reason: IncompleteReason | None = None,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -39,13 +40,13 @@ ASSISTANTS_AT_ONCE = 10
 
 
 class Place(NamedTuple):
-    """Up to where the threads of a page were told: which thread, which of its kinds, and the position within that."""
+    """How far the threads of a page are written: which thread, which of its kinds, and the position within that."""
 
     thread: int = 0
     kind: int = 0
     low: int | str = 0
     low_within: int = 0
-    # The last message, or run, that was told: of later ones no versions, or steps, are.
+    # The last message, or run, that is written: versions, or steps, of later ones are not.
     high: int = 0
 
 
@@ -69,13 +70,13 @@ async def lines(store: Store, project_id: str, counts: Counter[str]) -> AsyncGen
     async for piece in _assistants(store, project_id, counts):
         yield piece
     place = (-1, "")
-    while page := await store.read(lambda tx, place=place: _threads(tx, project_id, place)):  # type: ignore[misc]
+    while page := await store.read(partial(_threads, project_id, place)):
         place = (page[-1][1], page[-1][0])
         yield b"".join(_line("thread", row[2], counts) for row in page)
         at = Place()
         while at.thread < len(page):
-            at, lines = await store.read(lambda tx, at=at, page=page: _of_threads(tx, page, at))  # type: ignore[misc]
-            yield b"".join(_line(kind, body, counts) for kind, body in lines)
+            at, found = await store.read(partial(_of_threads, page, at))
+            yield b"".join(_line(kind, body, counts) for kind, body in found)
     yield _encode({"kind": "end", "object": dict(counts)}) + b"\n"
 
 
@@ -97,16 +98,16 @@ async def _assistants(store: Store, project_id: str, counts: Counter[str]) -> As
         yield b"".join(_line("assistant", body, counts) for _, body in rows)
 
 
-def _threads(tx: Transaction, project_id: str, place: tuple[int, str]) -> list[Row]:
+def _threads(project_id: str, place: tuple[int, str], tx: Transaction) -> list[Row]:
     return tx.all(sql.list_threads, project_id=project_id, at=place[0], id=place[1], limit=THREADS_AT_ONCE)
 
 
-def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, list[tuple[str, str]]]:
+def _of_threads(page: list[Row], at: Place, tx: Transaction) -> tuple[Place, list[tuple[str, str]]]:
     """What belongs to the threads of `page` from a place on: as much as may be read at once.
 
     Gives where to go on, and what there is: kinds and stored objects.
     """
-    lines: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     rows_left, bytes_left = ROWS_AT_ONCE, BYTES_AT_ONCE
     while at.thread < len(page) and rows_left > 0 and bytes_left > 0:
         thread_id, _, _, has_versions, has_runs = page[at.thread]
@@ -116,7 +117,7 @@ def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, lis
         if is_there[at.kind]:
             bounds = {"low": at.low, "low_within": at.low_within, "high": at.high}
             rows = tx.all(query, thread_id=thread_id, limit=rows_left, bytes=bytes_left, **bounds)
-        lines += [(kind, body) for *_, body in rows]
+        found += [(kind, body) for *_, body in rows]
         is_cut = len(rows) == rows_left
         rows_left -= len(rows)
         bytes_left -= sum(size for _, _, size, _ in rows)
@@ -124,7 +125,7 @@ def _of_threads(tx: Transaction, page: list[Row], at: Place) -> tuple[Place, lis
             at = at._replace(low=rows[-1][0], low_within=rows[-1][1])
         if not is_cut and bytes_left > 0:
             at = _next(at)
-    return at, lines
+    return at, found
 
 
 def _next(at: Place) -> Place:

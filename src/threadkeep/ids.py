@@ -22,7 +22,7 @@ GIVEN_ID_CHARACTERS_MAX = 128
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def base62(number: int, width: int) -> str:
+def _base62(number: int, width: int) -> str:
     """`number` in base 62, padded on the left to `width` characters; sorts as the numbers do."""
     digits = []
     for _ in range(width):
@@ -75,7 +75,7 @@ class IdSource:
         now_ms = int(self._clock() * 1000)
         if now_ms != self._at_ms:
             self._at_ms = now_ms
-            self._time_text = base62(now_ms, TIME_CHARACTERS)
+            self._time_text = _base62(now_ms, TIME_CHARACTERS)
         return f"{prefix}_{self._time_text}{random_text.take(RANDOM_CHARACTERS)}"
 
 

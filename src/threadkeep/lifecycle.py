@@ -1,10 +1,10 @@
 """The life of a run: which status follows which, what each sets, and how a change reaches the database.
 
-    queued ── in_progress ── completed | incomplete | failed | expired
-                 │   ▲
-                 ▼   │ (tool outputs: back to queued first)
-           requires_action ── expired
-    queued, in_progress, requires_action ── cancelling ── cancelled
+    queued ──► in_progress ──► completed | incomplete | failed
+      ▲            │
+      └── requires_action
+    queued, in_progress, requires_action ──► expired
+    queued, in_progress, requires_action ──► cancelling ──► cancelled
 
 Every change is part of a unit of work that holds the run's row and its thread's, and appends the event that tells of
 it. Who carries a run out owns its *fence*, a number that grows whenever the run changes hands; a write under an older
@@ -14,13 +14,13 @@ number is refused. So a process that was frozen, cut off or overtaken can do no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from msgspec import Struct
 
 from threadkeep import drafts, events, messages, run_rows, run_steps, usage, webhooks
 from threadkeep.context import Context
-from threadkeep.events import Entry, Event
+from threadkeep.events import Entry, Event, OverStatus
 from threadkeep.message_parts import Part
 from threadkeep.messages import IncompleteDetails, Message
 from threadkeep.run_rows import (
@@ -40,7 +40,6 @@ from threadkeep.store.interface import Transaction
 
 sql = queries.load("lifecycle")
 
-OverStatus: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "expired"]
 MAY_FOLLOW: dict[str, frozenset[str]] = {
     "queued": frozenset({"in_progress", "cancelling", "expired"}),
     "in_progress": frozenset({"requires_action", "cancelling", "completed", "incomplete", "failed", "expired"}),
@@ -136,7 +135,7 @@ def claim(tx: Transaction, ctx: Context, held: HeldRun) -> Entry:
     if held.run.expires_at is None:
         # It waited behind another: its time begins now, and what that one said belongs to its context.
         held.run.expires_at = now + ctx.settings.run_lifetime_s
-        held.plan.context_to = message_end(tx, held.run.thread_id)
+        held.plan.context_to = messages.last_seq(tx, held.run.thread_id)
     enter(held.run, "in_progress", now)
     return _change_hands(tx, held, lease_end(ctx))
 
@@ -262,12 +261,6 @@ def remove_slice(tx: Transaction, thread_id: str, limit: int) -> bool:
         if tx.run(query, thread_id=thread_id, limit=limit) >= limit:
             return False
     return True
-
-
-def message_end(tx: Transaction, thread_id: str) -> int:
-    """The number of the thread's last message; 0 when there is none."""
-    row = tx.one(sql.find_message_end, thread_id=thread_id)
-    return int(row[0]) if row else 0
 
 
 def _change_hands(tx: Transaction, held: HeldRun, wake_at: int, before: Sequence[Event] = ()) -> Entry:

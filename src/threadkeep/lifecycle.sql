@@ -8,9 +8,6 @@ update threads set active_run_id = :next_run_id where thread_id = :thread_id and
 select run_id from runs
 where thread_id = :thread_id and status = 'queued' and wake_at is null order by seq limit 1
 
--- name: find_message_end
-select coalesce(max(seq), 0) from messages where thread_id = :thread_id and body is not null
-
 -- What follows is about deleted threads too.
 -- name: remove_events
 delete from run_events where thread_id = :thread_id and (run_id, seq) in (

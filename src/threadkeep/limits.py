@@ -13,6 +13,7 @@ way have not been counted yet: together they can use more than was left.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,11 +25,12 @@ from threadkeep.errors import RateLimitError
 from threadkeep.settings import Settings
 from threadkeep.store import queries
 from threadkeep.store.interface import Store, Transaction
+from threadkeep.streaming import Header
 
 sql = queries.load("limits")
 
-Header: TypeAlias = tuple[bytes, bytes]
-# Gives some of the wanted requests of a minute, and says how many of it are taken altogether.
+# Takes requests out of a minute's budget, given subject, minute, how many are wanted, and the maximum of the minute.
+# Gives how many are granted, and how many all processes have taken by then.
 Take: TypeAlias = Callable[[str, int, int, int], Awaitable[tuple[int, int]]]
 
 MINUTE_S = 60
@@ -39,14 +41,14 @@ WORTH_WAITING_S = 60
 
 
 class Limits(Struct, frozen=True):
-    """The limits of one project or key. None is the default, 0 no limit."""
+    """The limits of one project or key. None stands for the default, 0 for no limit."""
 
     requests_per_minute: int | None = None
     runs: int | None = None
     tokens_per_day: int | None = None
 
     def over(self, default: Limits) -> Limits:
-        """With the defaults in the place of what is not said."""
+        """These limits, with the defaults where they are None."""
         chosen = {
             name: getattr(default, name) if getattr(self, name) is None else getattr(self, name)
             for name in self.__struct_fields__
@@ -58,30 +60,30 @@ NO_LIMITS = Limits()
 
 
 def of_project(settings: Settings) -> Limits:
-    """What holds for a project of which nothing else is said."""
+    """The limits of a project that has none of its own."""
     return Limits(
         settings.project_requests_per_minute_max, settings.project_runs_max, settings.project_tokens_per_day_max
     )
 
 
 def of_key(settings: Settings) -> Limits:
-    """What holds for a key of which nothing else is said."""
+    """The limits of a key that has none of its own."""
     return Limits(settings.key_requests_per_minute_max, settings.key_runs_max, settings.key_tokens_per_day_max)
 
 
 async def find(store: Store, subject: str) -> Limits:
-    """What was said of a project or a key."""
+    """The limits that a project or a key has of its own; `subject` is its id."""
     row = await store.one(sql.find_limits, subject=subject)
     return Limits(*row) if row else NO_LIMITS
 
 
 def put(tx: Transaction, subject: str, limits: Limits) -> None:
-    """Says it; servers notice it with the keys' revision (`projects.set_limits`)."""
+    """Stores them. Servers notice by the revision of the keys (`projects.set_limits`)."""
     tx.run(sql.put_limits, subject=subject, **structs.asdict(limits))
 
 
 def read_all(tx: Transaction) -> dict[str, Limits]:
-    """All that was said, by subject."""
+    """All limits of projects and keys of their own, by their ids."""
     return {subject: Limits(*values) for subject, *values in tx.all(sql.list_limits)}
 
 
@@ -118,7 +120,7 @@ class Budget:
         return True
 
     def give_back(self, now: int) -> None:
-        """The request of this moment did not go through after all."""
+        """Takes a request back that another limit did not let through."""
         if now // MINUTE_S == self._minute:
             self._left += 1
 
@@ -231,7 +233,7 @@ class Quota:
 
     def _refusal(self, share: Share, kind: str, words: str, period_s: int) -> RateLimitError:
         now = self.clock()
-        wait_s = max(1, -int(-(period_s - now % period_s) // 1))
+        wait_s = max(1, math.ceil(period_s - now % period_s))
         headers = ((b"x-should-retry", b"false"),) if wait_s > WORTH_WAITING_S else ()
         return RateLimitError(
             f"Rate limit reached for this {share.whose} on {words}. Please try again in {_duration(wait_s)}.",
@@ -253,20 +255,20 @@ class Limiter:
         self._usual = Limits(0, settings.project_runs_max, 0)
         self._state: dict[str, tuple[Budget, Tokens]] = {}
 
-    def quota(self, project_id: str, key_id: str, said: Mapping[str, Limits]) -> Quota | None:
-        """The quota of a caller; None when nothing needs to be counted."""
-        project = self._share("project", project_id, said)
+    def quota(self, project_id: str, key_id: str, own: Mapping[str, Limits]) -> Quota | None:
+        """The quota of a caller, None when nothing needs to be counted. `own`: limits of projects and keys, by id."""
+        project = self._share("project", project_id, own)
         if not key_id:
             return None if project.limits == self._usual else Quota(project_id, "", (project,), self._clock)
-        key = self._share("key", key_id, said)
+        key = self._share("key", key_id, own)
         if project.limits == self._usual and not any(structs.astuple(key.limits)):
             return None
         return Quota(project_id, key_id, (project, key), self._clock)
 
-    def _share(self, whose: str, subject: str, said: Mapping[str, Limits]) -> Share:
+    def _share(self, whose: str, subject: str, own: Mapping[str, Limits]) -> Share:
         if subject not in self._state:
             self._state[subject] = Budget(subject, self._take), Tokens()
-        limits = said.get(subject, NO_LIMITS).over(self._defaults[whose])
+        limits = own.get(subject, NO_LIMITS).over(self._defaults[whose])
         is_exact = bool(limits.runs) and (whose == "key" or limits.runs != self._usual.runs)
         return Share(whose, limits, *self._state[subject], is_exact)
 
@@ -288,7 +290,7 @@ def _headers(kind: str, remaining: int, maximum: int, reset_s: float) -> list[He
     return [
         (f"x-ratelimit-limit-{kind}".encode(), str(maximum).encode()),
         (f"x-ratelimit-remaining-{kind}".encode(), str(remaining).encode()),
-        (f"x-ratelimit-reset-{kind}".encode(), _duration(max(1, -int(-reset_s // 1))).encode()),
+        (f"x-ratelimit-reset-{kind}".encode(), _duration(max(1, math.ceil(reset_s))).encode()),
     ]
 
 

@@ -46,8 +46,8 @@ def page(tx: Transaction, thread_id: str, message_id: str, params: ListParams) -
         return int(row[0])
 
     window = Window.of(params, "msgver", 0, BIGINT_MAX, locate)
-    query = sql.list_versions_ascending if window.ascending else sql.list_versions_descending
-    return window.page(tx.all(query, low=window.low, high=window.high, limit=window.limit, **place))
+    query = window.choose(sql.list_versions_ascending, sql.list_versions_descending)
+    return window.page(tx.all(query, **place, **window.bounds))
 
 
 def keep(tx: Transaction, version: MessageVersion) -> None:

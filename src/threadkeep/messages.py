@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from threadkeep import events, idempotency, message_parts, message_versions, metadata, references
 from threadkeep.context import Context
@@ -23,6 +23,7 @@ from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import Attachment, ToolType
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
+from threadkeep.validation import LENIENT_ONLY
 
 sql = queries.load("messages")
 
@@ -68,14 +69,14 @@ class MessageCreateParams(Struct, kw_only=True):
     attachments: list[Attachment] | None = None
     metadata: Metadata | None = None
     # Differs from OpenAI: the v1 spelling of attachments still works, but not under `--strict`.
-    file_ids: Annotated[list[str] | None, Meta(extra={"lenient_only": True})] = None
+    file_ids: Annotated[list[str] | None, LENIENT_ONLY] = None
 
 
 class MessageAddParams(MessageCreateParams, kw_only=True):
     """The body of create."""
 
     # Differs from OpenAI: `wait` holds the request until the run that holds the thread is over.
-    if_active: Annotated[Literal["reject", "wait"] | None, Meta(extra={"lenient_only": True})] = None
+    if_active: Annotated[Literal["reject", "wait"] | None, LENIENT_ONLY] = None
 
 
 class MessageUpdateParams(Struct, kw_only=True):
@@ -83,7 +84,7 @@ class MessageUpdateParams(Struct, kw_only=True):
 
     metadata: MetadataPatch | None = None
     # Differs from OpenAI: what a message says can be edited; what it said before is kept.
-    content: Annotated[Content | None, Meta(extra={"lenient_only": True})] = None
+    content: Annotated[Content | None, LENIENT_ONLY] = None
 
 
 class MessageListParams(ListParams, kw_only=True, frozen=True):
@@ -179,12 +180,11 @@ async def list_(ctx: Context, thread_id: str, params: MessageListParams) -> Page
             return int(row[0])
 
         window = Window.of(params, "msg", 0, BIGINT_MAX, locate)
-        bounds = {"thread_id": thread_id, "low": window.low, "high": window.high, "limit": window.limit}
         if params.run_id:
-            query = sql.list_messages_of_run_ascending if window.ascending else sql.list_messages_of_run_descending
-            return window.page(tx.all(query, run_id=params.run_id, **bounds))
-        query = sql.list_messages_ascending if window.ascending else sql.list_messages_descending
-        return window.page(tx.all(query, **bounds))
+            query = window.choose(sql.list_messages_of_run_ascending, sql.list_messages_of_run_descending)
+            return window.page(tx.all(query, thread_id=thread_id, run_id=params.run_id, **window.bounds))
+        query = window.choose(sql.list_messages_ascending, sql.list_messages_descending)
+        return window.page(tx.all(query, thread_id=thread_id, **window.bounds))
 
     return await ctx.store.read(unit)
 
@@ -303,6 +303,12 @@ def find(tx: Transaction, thread_id: str, message_id: str) -> Message | None:
     """A message as it is now; None when it is deleted."""
     row = tx.one(sql.find_message, thread_id=thread_id, message_id=message_id)
     return decode(row[0]) if row else None
+
+
+def last_seq(tx: Transaction, thread_id: str) -> int:
+    """The number of the thread's last message; 0 when there is none."""
+    row = tx.one(sql.find_last_seq, thread_id=thread_id)
+    return int(row[0]) if row else 0
 
 
 def earliest(tx: Transaction, thread_id: str) -> tuple[int, Message] | None:

@@ -79,6 +79,9 @@ for no key update
 -- name: find_message
 select body from messages where thread_id = :thread_id and message_id = :message_id and body is not null
 
+-- name: find_last_seq
+select coalesce(max(seq), 0) from messages where thread_id = :thread_id and body is not null
+
 -- name: find_first_message
 select seq, body from messages where thread_id = :thread_id and body is not null order by seq limit 1
 

@@ -88,10 +88,8 @@ class Window(Struct, Generic[Position]):
         """What a list's query is given; where a place is a time and an id, each of these has a name of its own."""
         if isinstance(self.low, tuple) and isinstance(self.high, tuple):
             (low_at, low_id), (high_at, high_id) = self.low, self.high
-            places = {"low_at": low_at, "low_id": low_id, "high_at": high_at, "high_id": high_id}
-        else:
-            places = {"low": self.low, "high": self.high}
-        return {**places, "limit": self.limit}
+            return {"low_at": low_at, "low_id": low_id, "high_at": high_at, "high_id": high_id, "limit": self.limit}
+        return {"low": self.low, "high": self.high, "limit": self.limit}
 
     def choose(self, ascending: Query, descending: Query) -> Query:
         """The one of a list's two queries that scans in this window's order."""

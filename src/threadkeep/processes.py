@@ -79,7 +79,7 @@ class Processes:
         try:
             self._work(number)
         except CommandError as error:
-            sys.stderr.write(f"threadkeep: {error.message}\n{error.hint}\n")
+            sys.stderr.write(f"{error.printed()}\n")
             return 1
         except Exception:
             log.exception("process %d failed", os.getpid())

@@ -107,6 +107,11 @@ async def find(store: Store, name: str) -> Project:
     return project
 
 
+def hold(tx: Transaction, project_id: str) -> None:
+    """Holds the project until the unit ends: nothing is added meanwhile that is numbered or counted in it."""
+    tx.one(sql.hold_project, project_id=project_id)
+
+
 async def list_(store: Store) -> list[Project]:
     """All projects, oldest first."""
     return await store.read(lambda tx: [Project(*row) for row in tx.all(sql.list_projects)])
@@ -162,7 +167,7 @@ async def require_key(store: Store, key_id: str) -> None:
 
 
 async def set_limits(store: Store, subject: str, chosen: Limits) -> None:
-    """Says what a project or a key may use, within a second in every process."""
+    """Gives a project or a key limits of its own, within a second in every process."""
 
     def unit(tx: Transaction) -> None:
         limits.put(tx, subject, chosen)
@@ -188,7 +193,7 @@ async def usable_keys(store: Store, known: UsableKeys | None = None) -> UsableKe
     """The keys that open a door now; `known` itself when nothing changed since."""
 
     def unit(tx: Transaction) -> UsableKeys:
-        row = tx.one(sql.key_revision)
+        row = tx.one(sql.find_key_revision)
         revision = int(row[0]) if row else 0
         if known is not None and known.revision == revision:
             return known

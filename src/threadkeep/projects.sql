@@ -5,6 +5,14 @@ on conflict (name) do nothing
 -- name: find_project
 select project_id, name, created_at, retention_anchor, retention_s from projects where name = :name or project_id = :name
 
+-- Of two units that number or count what is in a project, the second sees what the first has added.
+-- name: hold_project [sqlite]
+-- Differs on SQLite: there is one writer.
+select 1
+
+-- name: hold_project [postgres]
+select 1 from projects where project_id = :project_id for no key update
+
 -- name: list_projects
 select project_id, name, created_at, retention_anchor, retention_s from projects order by created_at, name
 
@@ -39,5 +47,5 @@ select key_id from api_keys limit 1
 insert into revisions (subject, revision) values ('api_keys', 1)
 on conflict (subject) do update set revision = revisions.revision + 1
 
--- name: key_revision
+-- name: find_key_revision
 select revision from revisions where subject = 'api_keys'

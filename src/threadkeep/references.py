@@ -84,15 +84,16 @@ class ToolResources(Struct, omit_defaults=True):
         """
         at = f"{at}tool_resources"
         if self.code_interpreter:
-            _check_all(f"{at}.code_interpreter.file_ids", self.code_interpreter.file_ids or (), "file")
+            _check_files(f"{at}.code_interpreter.file_ids", self.code_interpreter.file_ids or ())
         if search := self.file_search:
             if search.vector_store_ids and search.vector_stores:
                 raise BadRequestError(
                     "You can only specify one of 'vector_store_ids' and 'vector_stores'.", param=f"{at}.file_search"
                 )
-            _check_all(f"{at}.file_search.vector_store_ids", search.vector_store_ids or (), "vs")
+            for index, store_id in enumerate(search.vector_store_ids or ()):
+                ids.check(f"{at}.file_search.vector_store_ids[{index}]", store_id, "vs")
             for index, helper in enumerate(search.vector_stores or ()):
-                _check_all(f"{at}.file_search.vector_stores[{index}].file_ids", helper.file_ids or (), "file")
+                _check_files(f"{at}.file_search.vector_stores[{index}].file_ids", helper.file_ids or ())
 
     def check_patch(self, *, strict: bool) -> None:
         """The same for modify, which never made a store; the original refused to try."""
@@ -148,10 +149,9 @@ def check_v1_files(param: str, file_ids: list[str] | None, maximum: int) -> None
     """Refuses what the first version refused of an object's `file_ids`."""
     if file_ids and len(file_ids) > maximum:
         raise invalid.array_too_long(param, maximum, len(file_ids))
-    _check_all(param, file_ids or (), "file")
+    _check_files(param, file_ids or ())
 
 
-def _check_all(param: str, object_ids: Iterable[str], prefix: str) -> None:
-    separator = "-" if prefix == "file" else "_"
-    for index, object_id in enumerate(object_ids):
-        ids.check(f"{param}[{index}]", object_id, prefix, separator)
+def _check_files(param: str, file_ids: Iterable[str]) -> None:
+    for index, file_id in enumerate(file_ids):
+        check_file(f"{param}[{index}]", file_id)

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from threadkeep import messages, threads
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Row, Store, Transaction
-from threadkeep.threads import ExpiresAfter
+from threadkeep.threads import Anchor, ExpiresAfter
 
 log = logging.getLogger(__name__)
 sql = queries.load("retention")
-
-Anchor: TypeAlias = Literal["created_at", "last_active_at"]
 
 # Threads that one unit of work looks at.
 LOOKED_AT_ONCE = 50

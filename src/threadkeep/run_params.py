@@ -14,6 +14,7 @@ from threadkeep.references import ToolResources
 from threadkeep.run_rows import TruncationStrategy
 from threadkeep.threads import ThreadCreateParams
 from threadkeep.tools import ReasoningEffort, ResponseFormat, Temperature, ToolChoice, Tools, TopP
+from threadkeep.validation import LENIENT_ONLY
 
 STRICT_TOKENS_MIN = 256
 TokenLimit = Annotated[int, Meta(ge=1)]
@@ -57,7 +58,7 @@ class RunCreateParams(RunSettings, kw_only=True):
 
     additional_instructions: Instructions | None = None
     additional_messages: list[MessageCreateParams] | None = None
-    if_active: Annotated[Literal["reject", "enqueue", "interrupt"] | None, Meta(extra={"lenient_only": True})] = None
+    if_active: Annotated[Literal["reject", "enqueue", "interrupt"] | None, LENIENT_ONLY] = None
 
 
 class ThreadAndRunCreateParams(RunSettings, kw_only=True):
@@ -76,8 +77,8 @@ class RunUpdateParams(Struct, kw_only=True):
 class RunRetrieveParams(Struct, kw_only=True, frozen=True):
     """The query of retrieve. With `stream` the answer is the run's events behind number `starting_after`."""
 
-    stream: Annotated[bool | None, Meta(extra={"lenient_only": True})] = None
-    starting_after: Annotated[int, Meta(ge=0, extra={"lenient_only": True})] | None = None
+    stream: Annotated[bool | None, LENIENT_ONLY] = None
+    starting_after: Annotated[Annotated[int, Meta(ge=0)] | None, LENIENT_ONLY] = None
 
 
 class ToolOutput(Struct, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from threadkeep.errors import ThreadkeepError
 from threadkeep.run_steps import LastError, Usage
 from threadkeep.store import queries
 from threadkeep.store.interface import Change, Transaction
@@ -145,7 +146,7 @@ class HeldRun(Struct, kw_only=True):
     deleted_seq: int
 
 
-class FenceLostError(Exception):
+class FenceLostError(ThreadkeepError):
     """The run has changed hands, is over or is gone: who asked must drop it."""
 
 

@@ -16,6 +16,7 @@ from threadkeep.errors import NotFoundError
 from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Transaction
+from threadkeep.upstream import ErrorCode
 
 sql = queries.load("run_steps")
 
@@ -63,7 +64,7 @@ class Usage(Struct, kw_only=True):
 class LastError(Struct):
     """Why a run or a step failed."""
 
-    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+    code: ErrorCode
     message: str
 
 
@@ -142,7 +143,7 @@ async def list_(ctx: Context, thread_id: str, run_id: str, params: RunStepListPa
     """A page of the run's steps, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
-        require_run(tx, ctx, thread_id, run_id)
+        _require_run(tx, ctx, thread_id, run_id)
 
         def locate(step_id: str) -> int:
             row = tx.one(sql.locate_step, thread_id=thread_id, run_id=run_id, step_id=step_id)
@@ -171,7 +172,7 @@ async def retrieve(
     return Stored(row[1])
 
 
-def require_run(tx: Transaction, ctx: Context, thread_id: str, run_id: str) -> None:
+def _require_run(tx: Transaction, ctx: Context, thread_id: str, run_id: str) -> None:
     """Raises `NotFoundError` unless the project has this run."""
     _require(tx.one(sql.find_run, thread_id=thread_id, run_id=run_id, project_id=ctx.project_id), thread_id, run_id)
 

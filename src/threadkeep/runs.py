@@ -1,4 +1,10 @@
-"""Runs: an assistant answering in a thread. The operations are here, the rules in `lifecycle.py`.
+"""Runs: an assistant answering in a thread. The operations are here.
+
+    run_rows.py    the wire object, and its row
+    run_params.py  the bodies and queries of the operations
+    lifecycle.py   which status follows which, and what goes with it
+    worker.py      which process executes a run
+    execution.py   one run, executed turn by turn
 
 A run holds its thread from its creation to its end: no other run and no message may be added.
 Differs from OpenAI: `if_active` says what becomes of a run whose thread is held: `reject` (as the original), `enqueue`
@@ -49,7 +55,6 @@ USER_MESSAGE_WITHIN = 100
 # What a client is told to wait before it asks again, and the SDKs' helpers, whose requests are held back anyway.
 POLL_AFTER_MS = 500
 POLL_HELPER_AFTER_MS = 20
-UNFINISHED = lifecycle.ACTIVE
 NOT_UPDATED_WHILE = frozenset({"queued", "in_progress", "cancelling"})
 
 
@@ -89,13 +94,13 @@ async def create(ctx: Context, thread_id: str, params: RunCreateParams) -> Store
         assistant = assistants.find(tx, ctx.project_id, params.assistant_id)
         cancelled = _make_way(tx, ctx, thread_id, thread.active_run_id, params)
         waits = thread.active_run_id is not None and cancelled is None
-        before = lifecycle.message_end(tx, thread_id) if added else 0
+        before = messages.last_seq(tx, thread_id) if added else 0
         for message, body in added:
             messages.append(tx, ctx.settings.thread_messages_max, thread.deleted_seq, message, body)
         run = _new_run(ctx, run_id, thread_id, assistant, params)
         run.instructions = "\n".join(filter(None, (run.instructions, params.additional_instructions))) or None
         _require_something_to_say(tx, run)
-        end = lifecycle.message_end(tx, thread_id)
+        end = messages.last_seq(tx, thread_id)
         own = (before + 1, end) if added else (0, 0)
         plan = Plan(context_to=end, own_from=own[0], own_to=own[1], key_id=ctx.key_id, trace=trace)
         begun = _begin(tx, ctx, run, plan, claims=has_slot and not waits, waits=waits)
@@ -123,7 +128,7 @@ async def create_with_thread(ctx: Context, params: ThreadAndRunCreateParams) -> 
             run.tool_resources = msgspec.to_builtins(params.tool_resources)
         _require_something_to_say(tx, run)
         news = [("thread.created", made.body)]
-        plan = Plan(context_to=made.messages, key_id=ctx.key_id, trace=trace)
+        plan = Plan(context_to=made.message_count, key_id=ctx.key_id, trace=trace)
         return _begin(tx, ctx, run, plan, claims=has_slot, before=news)
 
     return await _carry_out(ctx, unit, streams=bool(params.stream))
@@ -142,9 +147,8 @@ async def list_(ctx: Context, thread_id: str, params: ListParams) -> Page[Stored
             return int(row[0])
 
         window = Window.of(params, "run", 0, BIGINT_MAX, locate)
-        query = sql.list_runs_ascending if window.ascending else sql.list_runs_descending
-        bounds = {"low": window.low, "high": window.high, "limit": window.limit}
-        return window.page(tx.all(query, thread_id=thread_id, **bounds))
+        query = window.choose(sql.list_runs_ascending, sql.list_runs_descending)
+        return window.page(tx.all(query, thread_id=thread_id, **window.bounds))
 
     return await ctx.store.read(unit)
 

@@ -54,15 +54,22 @@ class Term(NamedTuple):
         """Whether a word of a text is meant."""
         return word.startswith(self.word) if self.is_prefix else word == self.word
 
+    def for_fts5(self, key: str) -> str:
+        """What SQLite is asked; `key` stands in front of the project's words."""
+        return f'"{key}{self.word}" *' if self.is_prefix else f'"{key}{self.word}"'
+
+    def for_tsquery(self, key: str) -> str:
+        """What PostgreSQL is asked."""
+        return f"'{key}{self.word}':*" if self.is_prefix else f"'{key}{self.word}'"
+
 
 async def find(ctx: Context, params: SearchParams) -> Page[SearchResult]:
     """The project's messages that have all words of `q`, newest first, each with its thread."""
     terms = _terms(params.q)
     before = _position(params.after) if params.after else BIGINT_MAX
     key = search_index.key(ctx.project_id)
-    match = " AND ".join(f'"{key}{term.word}"{" *" * term.is_prefix}' for term in terms)
-    tsquery = " & ".join(f"'{key}{term.word}'{':*' * term.is_prefix}" for term in terms)
-
+    match = " AND ".join(term.for_fts5(key) for term in terms)
+    tsquery = " & ".join(term.for_tsquery(key) for term in terms)
     place = {"project_id": ctx.project_id, "before": before, "limit": params.limit + 1}
 
     def unit(tx: Transaction) -> list[Row]:
@@ -73,13 +80,13 @@ async def find(ctx: Context, params: SearchParams) -> Page[SearchResult]:
         return rows
 
     rows = await ctx.store.read_aside(unit)
-    found = [result for row in rows[: params.limit] if (result := _result(row, terms))]
-    return Page(
-        data=found,
-        first_id=found[0].id if found else None,
-        last_id=_id(rows[params.limit - 1][0]) if len(rows) > params.limit else found[-1].id if found else None,
-        has_more=len(rows) > params.limit,
-    )
+    read, has_more = rows[: params.limit], len(rows) > params.limit
+    found = [result for row in read if (result := _result(row, terms))]
+    first_id, last_id = (found[0].id, found[-1].id) if found else (None, None)
+    if has_more:
+        # The next page goes on behind the last row that was read, whether or not it is a result.
+        last_id = _id(read[-1][0])
+    return Page(data=found, first_id=first_id, last_id=last_id, has_more=has_more)
 
 
 def _terms(q: str) -> list[Term]:
@@ -129,4 +136,4 @@ def _snippet(text: str, terms: list[Term]) -> str | None:
     start = max(0, place - SNIPPET_CHARACTERS // 4)
     end = start + SNIPPET_CHARACTERS
     piece = " ".join(text[start:end].split())
-    return f"{'…' * (start > 0)}{piece}{'…' * (end < len(text))}"
+    return f"{'…' if start > 0 else ''}{piece}{'…' if end < len(text) else ''}"

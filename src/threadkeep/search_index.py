@@ -48,8 +48,8 @@ SHARE_MAX, SHARE_OF_IDLE, SHARE_MIN = 0.5, 0.5, 0.02
 REST_MAX_S = 1
 # So many rows change when there is nothing more to rewrite.
 CHANGES_OF_NOTHING_REWRITTEN = 1
-# Positions in one second of time, and the last second that has its own.
-SECOND = 1 << 24
+# Each second of time has so many positions, up to the last second that has its own.
+POSITIONS_A_SECOND = 1 << 24
 SECONDS_MAX = (1 << 38) - 1
 
 
@@ -285,7 +285,7 @@ def _add(tx: Transaction, said: Sequence[Row]) -> None:
             log.warning("cannot read message %d of %s, so it will not be found: %s", seq, thread_id, error)
             continue
         if message.status != "in_progress" and (document := _document(project_id, message)):
-            second = min(max(message.created_at, 0), SECONDS_MAX) * SECOND
+            second = min(max(message.created_at, 0), SECONDS_MAX) * POSITIONS_A_SECOND
             row: dict[str, Any] = {"project_id": project_id, "thread_id": thread_id, "seq": seq, "words": document}
             made.append((second, row))
     if not made:
@@ -294,7 +294,7 @@ def _add(tx: Transaction, said: Sequence[Row]) -> None:
     # The first place of all is not given away: a cursor means what is before it.
     ends = {
         second: second if end is None else end
-        for second, end in tx.all(sql.list_ends, seconds=_json(seconds), size=SECOND)
+        for second, end in tx.all(sql.list_ends, seconds=_json(seconds), size=POSITIONS_A_SECOND)
     }
     made.sort(key=lambda place: place[0])
     for second, row in made:

@@ -1,12 +1,15 @@
-"""What an operation gives beside its result: headers, events in place of a body. What it takes a long body as."""
+"""What an operation may give in place of a plain result (headers with it, events, a download), and how it takes a long
+body.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-Header = tuple[bytes, bytes]
+# Name and value, as they are sent.
+Header: TypeAlias = tuple[bytes, bytes]
 
 
 class Frames(Protocol):

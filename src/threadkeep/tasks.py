@@ -13,9 +13,10 @@ log = logging.getLogger(__name__)
 
 
 class Trouble:
-    """Around each attempt, as `with trouble:`. Holds back what goes wrong, and logs it when it is not what was last.
+    """Stands around each attempt: `with trouble:`. It suppresses exceptions, and logs each that differs from the last.
 
-    `what` is what the attempts do, as a verb and its object. That the database is away, the store has logged already.
+    `what` is what the attempts do, as a verb and its object: `look for runs`. When the database is away, nothing is
+    logged here: the store has done so.
     """
 
     def __init__(self, what: str) -> None:

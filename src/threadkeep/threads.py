@@ -7,7 +7,7 @@ the client gives, and may say how long it stays. `--strict` takes this back.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -21,6 +21,7 @@ from threadkeep.pages import ListParams, Page, Stored, Window
 from threadkeep.references import ToolResources
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Change, Store, Transaction
+from threadkeep.validation import LENIENT_ONLY
 
 sql = queries.load("threads")
 
@@ -35,11 +36,13 @@ REMOVED_AT_ONCE = 100
 FIRST_COUNT = 64
 LAST_COUNT = 4096
 
+Anchor: TypeAlias = Literal["created_at", "last_active_at"]
+
 
 class ExpiresAfter(Struct, kw_only=True):
     """How long a thread stays: so many seconds from its creation, or from its newest message."""
 
-    anchor: Literal["created_at", "last_active_at"]
+    anchor: Anchor
     seconds: Annotated[int, Meta(ge=1, le=EXPIRES_AFTER_S_MAX)]
 
 
@@ -58,11 +61,11 @@ class Thread(Struct, kw_only=True):
 class ThreadCreateParams(Struct, kw_only=True):
     """The body of create; all of it is optional."""
 
-    id: Annotated[str | None, Meta(extra={"lenient_only": True})] = None
+    id: Annotated[str | None, LENIENT_ONLY] = None
     messages: list[MessageCreateParams] | None = None
     metadata: Metadata | None = None
     tool_resources: ToolResources | None = None
-    expires_after: Annotated[ExpiresAfter | None, Meta(extra={"lenient_only": True})] = None
+    expires_after: Annotated[ExpiresAfter | None, LENIENT_ONLY] = None
 
 
 class ThreadUpdateParams(Struct, kw_only=True):
@@ -71,7 +74,7 @@ class ThreadUpdateParams(Struct, kw_only=True):
     metadata: MetadataPatch | None = None
     tool_resources: ToolResources | None = None
     # Null leaves it to the project's rule again.
-    expires_after: Annotated[ExpiresAfter | UnsetType | None, Meta(extra={"lenient_only": True})] = UNSET
+    expires_after: Annotated[ExpiresAfter | UnsetType | None, LENIENT_ONLY] = UNSET
 
 
 class ThreadListParams(ListParams, kw_only=True, frozen=True):
@@ -99,7 +102,7 @@ class NewThread(Struct):
     body: bytes
     insertion: Change
     parts: list[Change]
-    messages: int
+    message_count: int
     has_given_id: bool
 
     def store(self, tx: Transaction) -> None:

@@ -166,7 +166,7 @@ def check_choice(choice: ToolChoice, tools: list[Tool]) -> None:
         return
     kind = choice.__struct_config__.tag
     has_it = (
-        choice.function.name in function_names(tools)
+        choice.function.name in _function_names(tools)
         if isinstance(choice, FunctionChoice)
         else any(tool.__struct_config__.tag == kind for tool in tools)
     )
@@ -175,7 +175,7 @@ def check_choice(choice: ToolChoice, tools: list[Tool]) -> None:
         raise invalid.invalid_value("tool_choice", f"the tool '{name}' is not among 'tools'")
 
 
-def function_names(tools: list[Tool]) -> set[str]:
+def _function_names(tools: list[Tool]) -> set[str]:
     """The names of the functions among `tools`."""
     return {tool.function.name for tool in tools if isinstance(tool, FunctionTool)}
 

@@ -13,8 +13,7 @@ from typing import TypeAlias
 from threadkeep import events, lifecycle, messages, run_steps
 from threadkeep.context import Context
 from threadkeep.drafts import DELTA, STEP_DELTA, CallsDraft, MessageDraft
-from threadkeep.events import Entry, Event
-from threadkeep.lifecycle import OverStatus
+from threadkeep.events import Entry, Event, OverStatus
 from threadkeep.messages import IncompleteDetails, Message, NoEnd
 from threadkeep.run_log import RunLog
 from threadkeep.run_rows import HeldRun, IncompleteReason, Run
@@ -100,7 +99,7 @@ class Turn:
                 case Finished(reason=reason):
                     self._reason = reason
                 case Counts():
-                    self.usage = usage_of(part)
+                    self.usage = _usage_of(part)
                     self._is_estimate = part.are_estimated
         if self._open and time.monotonic() > self._open.saved_at + MESSAGE_SAVED_EVERY_S:
             await self._save_message(self._open)
@@ -269,7 +268,7 @@ _ENDS: dict[str, End] = {
 }
 
 
-def usage_of(counts: Counts) -> Usage:
+def _usage_of(counts: Counts) -> Usage:
     """What the model server counted, as the API tells it."""
     return Usage(
         prompt_tokens=counts.prompt_tokens,

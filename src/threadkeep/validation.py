@@ -15,9 +15,13 @@ from typing import Any, Literal
 
 import msgspec
 import msgspec.inspect as mi
+from msgspec import Meta
 
 from threadkeep import invalid
 from threadkeep.errors import BadRequestError
+
+# Marks a field that the original does not have, as `Annotated[str | None, LENIENT_ONLY]`: unknown under `--strict`.
+LENIENT_ONLY = Meta(extra={"lenient_only": True})
 
 # What is expected, alone and as the items of an array.
 _KINDS: dict[type, tuple[str, str]] = {
@@ -223,7 +227,7 @@ def _literals_of(struct: type) -> dict[frozenset[Any], tuple[Any, ...]]:
 
 
 def _is_lenient_only(field_type: mi.Type) -> bool:
-    return isinstance(field_type, mi.Metadata) and bool((field_type.extra or {}).get("lenient_only"))
+    return isinstance(field_type, mi.Metadata) and field_type.extra == LENIENT_ONLY.extra
 
 
 def _explain_text(value: Any, wanted: mi.StrType, at: str) -> BadRequestError | None:

@@ -1,10 +1,10 @@
-"""Sends what webhooks are to be told: signed, again and again until it is taken, by whichever process comes first.
+"""Sends the pending deliveries of webhooks: signed, retried until they are accepted, by whichever process claims them.
 
 A delivery is claimed by moving its due time behind a lease; a process that dies leaves it to the others, who send it
-again. An address that does not answer holds up nobody else: few of its deliveries are under way at once.
+again. A receiver that does not answer holds up nobody else: few of its deliveries are under way at once.
 
-Nothing is sent to private addresses unless the settings allow it: the name is looked up here, each address that comes
-of it is checked, and the connection goes to the one that was checked. Redirects are not followed, proxies not used, and
+Nothing is sent to private addresses unless the settings allow it: the name is looked up here, each address that it
+leads to is checked, and the connection goes to one that was checked. Redirects are not followed, proxies not used, and
 of an answer only the status is kept.
 """
 
@@ -47,13 +47,13 @@ PAUSE_MAX_S = 6 * 3600
 SLOWINGS_MAX = 20
 FORGET_EVERY_S = 60
 GONE = 410
-# Why what waited for an address to be switched on was given up.
+# The error of deliveries that were given up while their webhook was off.
 SWITCHED_OFF = "switched off"
 SUCCESS = range(200, 300)
 
 
 class Delivery(Struct):
-    """One event for one address, claimed."""
+    """One event for one webhook, claimed."""
 
     webhook_id: str
     event_id: str
@@ -64,14 +64,14 @@ class Delivery(Struct):
 
 
 class Outcome(Struct):
-    """What came of sending it."""
+    """What came of an attempt: the status of the answer, or why there is none."""
 
     status_code: int | None = None
     error: str | None = None
 
 
 class Address(Struct):
-    """Where it goes, and what signs it."""
+    """Where deliveries go, and what signs them."""
 
     url: str
     secrets: Secrets
@@ -81,7 +81,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Deliverer:
-    """Sends on behalf of one process. `ctx` belongs to no project."""
+    """Makes the deliveries of one process. `ctx` belongs to no project."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -94,11 +94,11 @@ class Deliverer:
         self._forget_at = 0.0
 
     def open(self) -> None:
-        """Begins to look for what is to be sent."""
+        """Begins to look for due deliveries."""
         self._looking = asyncio.create_task(self._look())
 
     async def close(self) -> None:
-        """Stops. What is under way is sent again by whoever comes next."""
+        """Stops. Deliveries under way are made again by whoever claims them next."""
         tasks = [self._looking, *self._sending]
         for task in tasks:
             task.cancel()
@@ -126,7 +126,7 @@ class Deliverer:
             await self._begin(webhook_id)
 
     async def _begin(self, webhook_id: str) -> None:
-        """Claims some of what an address is to be told, and sends it."""
+        """Claims some of a webhook's due deliveries, and begins to send them."""
         room = OF_ONE_AT_ONCE - self._under_way[webhook_id]
         if room <= 0:
             return
@@ -136,7 +136,7 @@ class Deliverer:
         def unit(tx: Transaction) -> tuple[Address | None, list[Delivery]]:
             row = tx.one(sql.find_address, webhook_id=webhook_id)
             if row is None:
-                # It was deleted while a run ended, or by a process that was killed.
+                # It was deleted while a run ended, or its process was killed before the deliveries were removed.
                 webhooks.delete_slice(tx, webhook_id)
                 return None, []
             url, secret, old_secrets, is_enabled = row
@@ -222,7 +222,7 @@ class Deliverer:
         ctx.metrics.webhook_attempts[status if status != "pending" else "again"] += 1
 
     async def _forget(self) -> None:
-        """Removes what has been over for long: old secrets, and deliveries, a slice at a time."""
+        """Removes old secrets, and deliveries that have been over for long, a slice at a time."""
         now = asyncio.get_running_loop().time()
         if now < self._forget_at:
             return

@@ -1,4 +1,4 @@
-"""What webhooks are told: the events, as they are stored and sent."""
+"""The events that webhooks get, as they are stored and sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EventWebhook(Struct, kw_only=True, tag_field="object", tag="webhook"):
 
 
 class WebhookEvent(Struct, kw_only=True):
-    """What is sent."""
+    """An event, as the body of a delivery."""
 
     id: str
     object: Literal["event"] = "event"
@@ -56,7 +56,7 @@ decode = msgspec.json.Decoder(WebhookEvent).decode
 
 
 def of_run(run: Run, seq: int, now: int) -> WebhookEvent:
-    """What tells of the status that the run has entered `now`; `seq` is the number of the event that tells of it."""
+    """The event for the status that the run has entered `now`; `seq` is the number of the run's event with it."""
     return WebhookEvent(
         # The same however often the unit is run.
         id=f"evt_{run.id.removeprefix('run_')}_{seq}",
@@ -73,5 +73,5 @@ def of_run(run: Run, seq: int, now: int) -> WebhookEvent:
 
 
 def of_test(ctx: Context, webhook_id: str) -> WebhookEvent:
-    """What tries a webhook."""
+    """The event that tries a webhook."""
     return WebhookEvent(id=ctx.new_id("evt"), type=TEST_EVENT, created_at=ctx.now(), data=EventWebhook(id=webhook_id))

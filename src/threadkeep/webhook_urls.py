@@ -1,4 +1,4 @@
-"""Which addresses a webhook may have; those that a name leads to are looked at when it is told."""
+"""Which URLs a webhook may have. The addresses that a name leads to are checked when something is sent there."""
 
 from __future__ import annotations
 

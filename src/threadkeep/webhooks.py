@@ -1,11 +1,11 @@
-"""Webhooks: addresses that are told when a run of their project ends, or waits for tool outputs.
+"""Webhooks: addresses to which an event is sent when a run of their project ends, or waits for tool outputs.
 
-What is to be told is written in the unit that changes the run (`change`), so nothing that was committed is forgotten,
-and `webhook_delivery.py` sends it: at least once, signed by the Standard Webhooks specification. An event has one id,
-by which a receiver knows it again; it says which run, and not what was said in it.
+A *delivery* is one event for one webhook. It is written in the unit that changes the run (`change`), so that no change
+goes unnoticed, and `webhook_delivery.py` sends it: at least once, signed by the Standard Webhooks specification. An
+event has one id, by which a receiver knows it again; it says which run, and not what was said in it.
 
-A webhook that is switched off is told of nothing new. What it was still to be told waits until it is switched on, but
-no longer than it would be tried otherwise.
+A webhook that is switched off gets no new deliveries. Those that are pending wait until it is switched on, but no
+longer than they would be retried otherwise.
 
 Differs from OpenAI: the original had no webhooks for runs. The form is that of its webhooks for other things, so the
 SDKs' `webhooks.verify_signature` works.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from threadkeep import idempotency, webhook_events, webhook_urls
+from threadkeep import idempotency, projects, webhook_events, webhook_urls
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, NotFoundError
 from threadkeep.pages import ListParams, Page, Stored, Window
@@ -46,7 +46,7 @@ Events: TypeAlias = Annotated[list[EventType], Meta(min_length=1, max_length=len
 
 
 class WebhookCreateParams(Struct, kw_only=True):
-    """The body of create. Without `events` all of them are told."""
+    """The body of create. Without `events` all of them are sent."""
 
     url: Url
     events: Events | None = None
@@ -130,7 +130,7 @@ decode_attempts = msgspec.json.Decoder(list[WebhookAttempt]).decode
 
 
 async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
-    """Adds an address that is told of the project's runs. The answer has the secret, which is not shown again."""
+    """Adds a webhook for the project's runs. The answer has its secret, which is not shown again."""
     _check_url(ctx, params.url)
     secret = new_secret()
     webhook = Webhook(
@@ -151,6 +151,7 @@ async def create(ctx: Context, params: WebhookCreateParams) -> Stored:
 
     def unit(tx: Transaction) -> None:
         ctx.take_key(tx)
+        projects.hold(tx, ctx.project_id)
         counted = tx.one(sql.count_webhooks, project_id=ctx.project_id)
         if counted and counted[0] >= WEBHOOKS_MAX:
             raise BadRequestError(f"This project has {WEBHOOKS_MAX} webhooks, the most it can have.")
@@ -173,8 +174,8 @@ async def list_(ctx: Context, params: ListParams) -> Page[Stored]:
             return int(row[0]), webhook_id
 
         window = Window.of(params, "wh", (-1, ""), (BIGINT_MAX, ""), locate)
-        query = sql.list_webhooks_ascending if window.ascending else sql.list_webhooks_descending
-        rows = tx.all(query, project_id=ctx.project_id, **_bounds(window))
+        query = window.choose(sql.list_webhooks_ascending, sql.list_webhooks_descending)
+        rows = tx.all(query, project_id=ctx.project_id, **window.bounds)
         return window.page([(webhook_id, _shown(body, now)) for webhook_id, body in rows])
 
     return await ctx.store.read(unit)
@@ -187,7 +188,7 @@ async def retrieve(ctx: Context, webhook_id: str) -> Stored:
 
 
 async def update(ctx: Context, webhook_id: str, params: WebhookUpdateParams) -> Stored:
-    """Changes the address, to which goes what waits as well, chooses other events, or switches it off and on."""
+    """Changes the address, of pending deliveries too, chooses other events, or switches the webhook off or on."""
     if params.url is not UNSET:
         _check_url(ctx, params.url)
 
@@ -207,7 +208,7 @@ async def update(ctx: Context, webhook_id: str, params: WebhookUpdateParams) -> 
 
 
 async def rotate_secret(ctx: Context, webhook_id: str, params: WebhookRotateSecretParams) -> Stored:
-    """Gives a webhook a new secret, which is not shown again; for `overlap_seconds` the one before it signs too."""
+    """Gives a webhook a new secret, which is not shown again; for `overlap_seconds` the old one signs too."""
     now_ms, secret = ctx.now_ms(), new_secret()
 
     def unit(tx: Transaction) -> bytes:
@@ -237,7 +238,7 @@ async def erase_old_secrets(store: Store, now_ms: int) -> None:
 
 
 async def delete(ctx: Context, webhook_id: str) -> WebhookDeleted:
-    """Removes an address, with all that it has not been told."""
+    """Deletes a webhook and its deliveries; those that are pending are not sent."""
 
     def unit(tx: Transaction) -> None:
         if not tx.run(sql.delete_webhook, webhook_id=webhook_id, project_id=ctx.project_id):
@@ -245,19 +246,19 @@ async def delete(ctx: Context, webhook_id: str) -> WebhookDeleted:
         idempotency.erase_object(tx, ctx.project_id, webhook_id)
 
     await ctx.store.write(unit)
-    # There may be very many. If the process ends meanwhile, who would send the others removes them.
+    # There may be very many. If the process ends meanwhile, `webhook_delivery.py` removes the rest.
     while await ctx.store.write(lambda tx: delete_slice(tx, webhook_id)):
         pass
     return WebhookDeleted(id=webhook_id)
 
 
 def delete_slice(tx: Transaction, webhook_id: str) -> bool:
-    """Removes some of what a deleted address was told, or was to be; gives whether there may be more."""
+    """Removes some deliveries of a deleted webhook; gives whether there may be more."""
     return tx.run(sql.delete_deliveries, webhook_id=webhook_id, limit=REMOVED_AT_ONCE) == REMOVED_AT_ONCE
 
 
 async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> Page[Stored]:
-    """A page of what was told to an address, or is still to be, newest first unless `order` says otherwise."""
+    """A page of a webhook's deliveries, made and pending, newest first unless `order` says otherwise."""
 
     def unit(tx: Transaction) -> Page[Stored]:
         _, is_enabled = _find(tx, ctx, webhook_id)
@@ -269,8 +270,8 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
             return int(row[0]), event_id
 
         window = Window.of(params, "evt", (-1, ""), (BIGINT_MAX, ""), locate)
-        query = sql.list_deliveries_ascending if window.ascending else sql.list_deliveries_descending
-        rows = tx.all(query, webhook_id=webhook_id, **_bounds(window))
+        query = window.choose(sql.list_deliveries_ascending, sql.list_deliveries_descending)
+        rows = tx.all(query, webhook_id=webhook_id, **window.bounds)
         found = [_delivery(webhook_id, row, is_enabled=bool(is_enabled)) for row in rows]
         return window.page([(delivery.id, _encode(delivery).decode()) for delivery in found])
 
@@ -278,7 +279,7 @@ async def list_deliveries(ctx: Context, webhook_id: str, params: ListParams) -> 
 
 
 async def retrieve_delivery(ctx: Context, webhook_id: str, event_id: str) -> WebhookDelivery:
-    """What was told to an address of one event, or is still to be."""
+    """One delivery of a webhook, with its last attempts."""
 
     def unit(tx: Transaction) -> WebhookDelivery:
         _, is_enabled = _find(tx, ctx, webhook_id)
@@ -288,7 +289,7 @@ async def retrieve_delivery(ctx: Context, webhook_id: str, event_id: str) -> Web
 
 
 async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> WebhookDelivery:
-    """Tells an address of an event at once, whatever became of it before. It is the same event, under the same id."""
+    """Sends an event to a webhook once more, and at once, whatever became of it before. The event keeps its id."""
 
     def unit(tx: Transaction) -> WebhookDelivery:
         _require_enabled(tx, ctx, webhook_id)
@@ -299,7 +300,7 @@ async def resend_delivery(ctx: Context, webhook_id: str, event_id: str) -> Webho
 
 
 async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
-    """Sends an event `webhook.test` to an address, in the way that all events go; gives its delivery."""
+    """Sends a `webhook.test` event to a webhook, in the way that all events go; gives its delivery."""
     event = webhook_events.of_test(ctx, webhook_id)
     row = {
         "webhook_id": webhook_id,
@@ -321,9 +322,9 @@ async def test(ctx: Context, webhook_id: str) -> WebhookDelivery:
 
 
 def change(project_id: str, run: Run, seq: int, now_ms: int) -> Change:
-    """What notes that the project's webhooks are to be told of the status that the run has entered at `now_ms`.
+    """What stores a delivery for each of the project's webhooks that wants the status the run has entered at `now_ms`.
 
-    `seq` is the number of the run's event that tells of it.
+    `seq` is the number of the run's event with that status.
     """
     event = webhook_events.of_run(run, seq, now_ms // 1000)
     return sql.insert_deliveries, {
@@ -338,9 +339,9 @@ def change(project_id: str, run: Run, seq: int, now_ms: int) -> Change:
 
 
 def erase_slice(tx: Transaction, thread_id: str, limit: int) -> bool:
-    """Erases what some deliveries have of a deleted thread: the metadata of its run. Gives whether it was in no more.
+    """Erases what some deliveries hold of a deleted thread: the metadata of its run. Gives whether these were the last.
 
-    The event itself stays, and is still sent where it waits: its receiver may not yet know how the run ended.
+    The event itself stays, and is still sent if it is pending: its receiver may not yet know how the run ended.
     """
     found = tx.all(sql.list_deliveries_of_thread, thread_id=thread_id, limit=limit)
     erased = []
@@ -370,7 +371,7 @@ def _find(tx: Transaction, ctx: Context, webhook_id: str) -> Row:
 
 
 def _require_enabled(tx: Transaction, ctx: Context, webhook_id: str) -> None:
-    """Raises `BadRequestError` for what would not be sent."""
+    """Raises `BadRequestError` when the webhook is off, so that nothing would be sent."""
     _, is_enabled = _find(tx, ctx, webhook_id)
     if not is_enabled:
         raise BadRequestError(
@@ -422,18 +423,8 @@ def _keep_secrets(tx: Transaction, project_id: str, webhook: Webhook, before: Se
     }
     tx.run(sql.update_secrets, webhook_id=webhook.id, project_id=project_id, **row)
     for secret in set(before.all()).difference(after.all()):
-        # As it stands in the answers that told it, where it is the last field.
+        # As it stands in the kept answers that showed it, where it is the last field.
         idempotency.erase_text(tx, project_id, webhook.id, f',"secret":{_encode(secret).decode()}')
-
-
-def _bounds(window: Window[tuple[int, str]]) -> dict[str, object]:
-    return {
-        "low_at": window.low[0],
-        "low_id": window.low[1],
-        "high_at": window.high[0],
-        "high_id": window.high[1],
-        "limit": window.limit,
-    }
 
 
 class _DeliveryRow(NamedTuple):

@@ -35,7 +35,7 @@ _WITHOUT_MARKS = _Marks(None)
 _WITH_LETTERS = _Marks(ord("a"))
 
 
-def fold(text: str) -> str:
+def _fold(text: str) -> str:
     """The text without case and marks."""
     if text.isascii():
         return text.lower()
@@ -44,7 +44,7 @@ def fold(text: str) -> str:
 
 def of(text: str) -> list[str]:
     """The words of a text, in their order."""
-    folded = fold(text)
+    folded = _fold(text)
     found = (_ASCII_WORD if folded.isascii() else _WORD).findall(folded)
     return [word[:WORD_CHARACTERS_MAX] for word in found]
 

@@ -6,6 +6,8 @@ from collections import Counter
 
 from tests.crowd import AT_ONCE
 
+from threadkeep.webhooks import WEBHOOKS_MAX
+
 PAIRS_MAX = 16
 
 
@@ -40,6 +42,11 @@ def test_64_concurrent_merges_never_pass_the_limit_on_pairs(api, at_once):
     assert Counter(status for status, _ in answers) == {200: PAIRS_MAX, 400: AT_ONCE - PAIRS_MAX}
     kept = {key for status, thread in answers if status == 200 for key in thread["metadata"]}
     assert set(api.ok("GET", path)["metadata"]) == kept
+
+
+def test_64_clients_who_create_webhooks_never_pass_the_limit(api, at_once):
+    answers = at_once(lambda n: api("POST", "/webhooks", {"url": f"https://example.com/{n}"}))
+    assert Counter(status for status, _ in answers) == {200: WEBHOOKS_MAX, 400: AT_ONCE - WEBHOOKS_MAX}
 
 
 def test_64_clients_of_one_thread_get_places_of_their_own_each_in_its_own_order(api, at_once):

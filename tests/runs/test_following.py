@@ -241,3 +241,6 @@ def test_strict_knows_no_following(http, new_chat, strict_client):
     asked = request(chat, run, last_event_id=1)
     asked["headers"]["OpenAI-Beta"] = "assistants=v2"
     assert http.get(**asked).json()["id"] == run.id
+    for param in ("stream", "starting_after"):
+        answer = http.get(**asked | {"params": {param: "1"}})
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, f"Unknown parameter: '{param}'.")

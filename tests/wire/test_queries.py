@@ -39,7 +39,7 @@ REQUESTS = [
             "update idempotency_keys",
         ],
     ),
-    ("POST", "/assistants", ASSISTANT, ["select project_id from projects", "insert into assistants"]),
+    ("POST", "/assistants", ASSISTANT, ["select 1", "insert into assistants"]),
     ("GET", "/assistants", None, ["select assistant_id, body from assistants"]),
     ("GET", "/assistants/{assistant}", None, ["select body from assistants"]),
     ("POST", "/assistants/{assistant}", {"name": "new"}, ["select body from assistants", "update assistants"]),

@@ -2,6 +2,7 @@
 
     serving.py     serve, worker
     data.py        migrate, backup, restore, export, import, prune
+    transfers.py   the files of export and import
     projects.py    projects, keys
     webhooks.py    webhooks
     reports.py     settings, usage, doctor, get
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from threadkeep import __version__
 from threadkeep.cli import data, projects, reports, serving, webhooks
 from threadkeep.errors import APIError, CommandError
-from threadkeep.settings import load
+from threadkeep.settings_sources import load
 
 # In the order in which help lists them.
 COMMANDS = (
@@ -42,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # The reader of a pipe has seen enough. Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except CommandError as error:
-        print(f"threadkeep: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(error.hint, file=sys.stderr)
+        print(error.printed(), file=sys.stderr)
         sys.exit(1)
     except APIError as error:
         sys.exit(f"threadkeep: {error.message}")

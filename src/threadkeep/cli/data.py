@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from threadkeep import context, imports, projects, retention, search_index, threads, transfers
+from threadkeep import context, imports, projects, retention, search_index, threads
+from threadkeep.cli import transfers
 from threadkeep.cli.command import add_anchor, add_command, now, seconds, with_store
 from threadkeep.errors import CommandError
 from threadkeep.settings import Settings

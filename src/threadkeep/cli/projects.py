@@ -98,8 +98,8 @@ def _projects_limits(arguments: argparse.Namespace, settings: Settings, _: dict[
         project = await projects.find(store, arguments.name)
         return await _change_limits(store, project.project_id, arguments)
 
-    said = with_store(settings, work, must_exist=True)
-    _print_limits(arguments, said, limits.of_project(settings))
+    own = with_store(settings, work, must_exist=True)
+    _print_limits(arguments, own, limits.of_project(settings))
 
 
 def _keys_create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
@@ -139,21 +139,21 @@ def _keys_limits(arguments: argparse.Namespace, settings: Settings, _: dict[str,
 
 
 async def _change_limits(store: Store, subject: str, arguments: argparse.Namespace) -> Limits:
-    """What was said of a project or key, after what the command says."""
-    said = await limits.find(store, subject)
+    """The limits that a project or key has of its own, once the command has changed them."""
+    own = await limits.find(store, subject)
     given = {name: getattr(arguments, name) for name in Limits.__struct_fields__}
     changes = {name: None if value < 0 else value for name, value in given.items() if value is not None}
     if changes:
-        said = msgspec.structs.replace(said, **changes)
-        await projects.set_limits(store, subject, said)
-    return said
+        own = msgspec.structs.replace(own, **changes)
+        await projects.set_limits(store, subject, own)
+    return own
 
 
-def _print_limits(arguments: argparse.Namespace, said: Limits, default: Limits) -> None:
-    chosen = said.over(default)
+def _print_limits(arguments: argparse.Namespace, own: Limits, default: Limits) -> None:
+    chosen = own.over(default)
     if arguments.json:
         print(json.dumps({name: getattr(chosen, name) or None for name in Limits.__struct_fields__}))
         return
     for name in Limits.__struct_fields__:
-        source = "" if getattr(said, name) is not None else "  (default)"
+        source = "" if getattr(own, name) is not None else "  (default)"
         print(f"{name.replace('_', ' '):22}{getattr(chosen, name) or 'none'}{source}")

@@ -26,7 +26,7 @@ from threadkeep.http.sink import Sink
 from threadkeep.logs import RequestLog
 from threadkeep.metrics import Metrics
 from threadkeep.settings import Settings
-from threadkeep.streaming import Download, EventStream
+from threadkeep.streaming import Download, EventStream, Header
 from threadkeep.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def not_found(method: str, path: str) -> NotFoundError:
     return NotFoundError(f"Invalid URL ({method} {path}){'' if FOR_MODEL_SERVERS.isdisjoint(first) else ELSEWHERE}")
 
 
-def not_allowed(method: str, path: str, allow: cors.Header) -> MethodNotAllowedError:
+def not_allowed(method: str, path: str, allow: Header) -> MethodNotAllowedError:
     """The answer for an address that does not take this method; `allow` is the header that says which it takes."""
     return MethodNotAllowedError(
         f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Header = tuple[bytes, bytes]
+from threadkeep.streaming import Header
 
 _EXPOSED = (
     b"x-request-id, openai-processing-ms, openai-version, openai-poll-after-ms, retry-after, x-should-retry, "

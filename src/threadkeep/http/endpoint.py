@@ -16,10 +16,10 @@ from threadkeep import idempotency, ids, invalid, validation
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError, OutcomeUnknownError, StorageUnavailableError
 from threadkeep.http import dialect, query
-from threadkeep.http.exchange import Answer, Header
+from threadkeep.http.exchange import Answer
 from threadkeep.idempotency import AnsweredBeforeError, KeyedRequest
 from threadkeep.pages import Stored
-from threadkeep.streaming import Download, EventStream, Pieces, WithHeaders
+from threadkeep.streaming import Download, EventStream, Header, Pieces, WithHeaders
 
 OK = 200
 _NOT_PLAIN = (Download, EventStream, WithHeaders)

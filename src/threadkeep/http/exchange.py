@@ -17,8 +17,8 @@ from msgspec import Struct
 from threadkeep.errors import APIError
 from threadkeep.http.sink import Sink
 from threadkeep.ids import random_hex
+from threadkeep.streaming import Header
 
-Header = tuple[bytes, bytes]
 # What writes a body bit by bit. It is called once, also for a client that is gone (`sink.is_open`).
 Stream = Callable[[Sink], Coroutine[Any, Any, None]]
 JSON = b"application/json"

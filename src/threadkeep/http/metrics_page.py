@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from threadkeep import __version__, runs
+from threadkeep import __version__, lifecycle, runs
 from threadkeep.context import Context
 from threadkeep.errors import APIError, AuthenticationError, InternalServerError, PermissionDeniedError
 from threadkeep.http import api
@@ -141,7 +141,7 @@ def _state(ctx: Context, backlog: Backlog | None) -> Iterator[Metric]:
     yield _gauge("followers", "Streams and held requests that follow runs here.", (), {(): ctx.events.followers})
     yield _gauge("database_up", "Whether the database answered just now.", (), {(): int(backlog is not None)})
     if backlog:
-        unfinished = {(status,): backlog.unfinished.get(status, 0) for status in sorted(runs.UNFINISHED)}
+        unfinished = {(status,): backlog.unfinished.get(status, 0) for status in sorted(lifecycle.ACTIVE)}
         yield _gauge("runs", "Unfinished runs of the whole database, by status.", ("status",), unfinished)
         due = "Runs of the whole database that wait to be claimed, taken over or ended."
         yield _gauge("due_runs", due, (), {(): backlog.due})

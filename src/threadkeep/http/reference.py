@@ -72,7 +72,7 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         f"{escape(path)}</code> <span class=muted>{escape(operation['summary'])}</span>{ours}</summary><div>"
         f"<p>{_prose(operation['description'])}</p>"
         + (f"<table><tr><th>Parameter<th>In<th>Type</tr>{parameters}{fields}</table>" if parameters or fields else "")
-        + f"<p>Answers {answer_in_words(operation)}.</p>"
+        + f"<p>Answers {_answer_in_words(operation)}.</p>"
         f"<pre>{escape(curl)}</pre></div></details>"
     )
 
@@ -160,7 +160,7 @@ def json_schema(described: dict[str, Any]) -> dict[str, Any] | None:
     return content["schema"] if content else None
 
 
-def answer_in_words(operation: dict[str, Any]) -> str:
+def _answer_in_words(operation: dict[str, Any]) -> str:
     """What an operation gives."""
     schema = json_schema(operation["responses"]["200"])
     return type_in_words(schema) if schema else "lines of JSON"

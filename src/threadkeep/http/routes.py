@@ -243,7 +243,7 @@ ROUTES = (
 VERSION_PREFIX = "/v1"
 # Its second part must not be taken for an id.
 LITERAL = (WITH_THREAD.split("/")[1:], SEARCH.split("/")[1:])
-NOT_THERE_YET = {"files", "vector_stores", "uploads"}
+RESOURCES_NOT_THERE_YET = {"files", "vector_stores", "uploads"}
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]
 
@@ -263,7 +263,7 @@ class RouteTable:
         Raises `NotFoundError` for a part of the API that this server does not have yet.
         """
         parts = path.removeprefix(VERSION_PREFIX).split("/")
-        if not parts[0] and not NOT_THERE_YET.isdisjoint(parts[1:2]):
+        if not parts[0] and not RESOURCES_NOT_THERE_YET.isdisjoint(parts[1:2]):
             raise NotFoundError(references.NOT_THERE_YET)
         if parts[1:2] == ["models"]:
             # Names of models contain slashes.

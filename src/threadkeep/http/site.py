@@ -24,6 +24,7 @@ from threadkeep.http.exchange import Answer, Request, answer_of
 from threadkeep.http.metrics_page import METRICS_PATH, MetricsPage
 from threadkeep.http.proxies import TrustedProxies
 from threadkeep.http.static import File
+from threadkeep.streaming import Header
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -134,7 +135,7 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-def _no_content(headers: Iterable[cors.Header]) -> Response:
+def _no_content(headers: Iterable[Header]) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT, headers=_named(headers))
 
 
@@ -143,5 +144,5 @@ def _error(error: APIError) -> Response:
     return Response(answer.payload, answer.status, media_type="application/json", headers=_named(answer.headers))
 
 
-def _named(headers: Iterable[cors.Header]) -> dict[str, str]:
+def _named(headers: Iterable[Header]) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}

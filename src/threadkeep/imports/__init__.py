@@ -4,7 +4,8 @@ Existing objects are not changed, so an import can be repeated and resumed. A li
 with the reason, and the others are imported. Imported runs are history: none is resumed.
 
     lines.py       bytes become lines, or one document
-    reading.py     a line becomes entries, and problems; `foreign.py` knows the forms of others
+    reading.py     a line becomes entries, and problems
+    foreign.py     what others have exported, in whichever form, becomes objects of the API
     entries.py     an object is looked at: what can be stored of it, or why it cannot
     values.py      its JSON becomes values, within limits
     importer.py    entries become batches; what became of them becomes the report
@@ -38,4 +39,4 @@ async def create(ctx: Context, params: ImportParams, body: Pieces) -> Report:
         await importer.take(aiter(body))
         return await importer.finish()
     finally:
-        await importer.rest()
+        await importer.close()

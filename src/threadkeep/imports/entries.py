@@ -9,10 +9,10 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from threadkeep import foreign, ids, invalid, lifecycle, tools, validation
+from threadkeep import ids, invalid, lifecycle, tools, validation
 from threadkeep.assistants import INSTRUCTIONS_CHARACTERS_MAX, Assistant, AssistantCreateParams
 from threadkeep.errors import BadRequestError
-from threadkeep.imports import values
+from threadkeep.imports import foreign, values
 from threadkeep.imports.values import RefusedError
 from threadkeep.message_parts import TEXT_CHARACTERS_MAX, Part, RefusalPart, TextPart
 from threadkeep.message_versions import MessageVersion
@@ -27,12 +27,17 @@ TIME_MAX = 2**53
 # No request limits what a model writes.
 MODEL_TEXT_CHARACTERS_MAX = 16 * TEXT_CHARACTERS_MAX
 STEP_STATUSES = ("cancelled", "failed", "completed", "expired")
-# Where the original said null and this server has a value.
-_NEVER_NULL = (
-    *("metadata", "tool_resources", "attachments", "content", "tools", "truncation_strategy", "response_format"),
-    *("tool_choice", "parallel_tool_calls", "status"),
-)
+# What stands for fields that are left out.
 _EMPTY: dict[str, Any] = {"metadata": {}, "tool_resources": {}, "attachments": [], "content": [], "tools": []}
+# Fields that the original could give as null and this server cannot: null leaves them out.
+_NEVER_NULL = {
+    *_EMPTY,
+    "truncation_strategy",
+    "response_format",
+    "tool_choice",
+    "parallel_tool_calls",
+    "status",
+}
 # The outcome of what was there already.
 KNOWN = "known"
 

@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
-from threadkeep import exports, foreign
+from threadkeep import exports
 from threadkeep.context import Context
 from threadkeep.errors import BadRequestError
-from threadkeep.imports import entries, lines, reading, storing
+from threadkeep.imports import entries, foreign, lines, reading, storing
 from threadkeep.imports.entries import Entry
 from threadkeep.imports.reading import Problem
 from threadkeep.imports.values import RefusedError
@@ -54,7 +54,7 @@ class Importer:
     """Takes in one or more files. While a batch is stored, the next one is gathered."""
 
     def __init__(self, ctx: Context, *, dry_run: bool = False, hold: Callable[[int], None] = lambda _: None) -> None:
-        """`hold` is told how many bytes of what came are in memory, again and again; it may raise."""
+        """`hold` is called again and again with the number of bytes in memory; it may raise."""
         self._ctx = ctx
         self._hold = hold
         self.report = Report(dry_run=dry_run, created=Counter(), known=Counter())
@@ -65,7 +65,7 @@ class Importer:
         self._bytes_writing = 0
         self._threads_there: dict[str, None] = {}
         # What a dry run would have stored is known from then on, and what belongs to it is not missing.
-        self._would = Scratch() if dry_run else None
+        self._pretended = Scratch() if dry_run else None
 
     async def take(self, source: AsyncIterator[bytes], name: str = "") -> None:
         """Takes in a file; `name` stands in the report if there are several."""
@@ -100,13 +100,13 @@ class Importer:
         await self._wait()
         return self.report
 
-    async def rest(self) -> None:
+    async def close(self) -> None:
         """Waits for what is being stored, whatever else went wrong; nothing more can be taken in."""
         try:
             await self._wait()
         finally:
-            if self._would is not None:
-                self._would.close()
+            if self._pretended is not None:
+                self._pretended.close()
 
     async def _take_foreign(self, where: str, line: bytes) -> None:
         await self._gather_foreign(reading.read_foreign(self._foreign, where, line), len(line))
@@ -122,7 +122,7 @@ class Importer:
                 await self._gather_with_thread(one)
 
     async def _gather_with_thread(self, one: Entry | Problem) -> None:
-        """What others have listed of a thread often comes without it: messages and runs bring theirs."""
+        """Others often export messages and runs without their thread: a first one brings it, made of what it knows."""
         if isinstance(one, Entry) and one.kind in {"message", "run"} and one.places[0] not in self._threads_there:
             try:
                 await self._gather(entries.implied_thread(one))
@@ -165,20 +165,20 @@ class Importer:
             self._bytes_writing = 0
 
     async def _store(self, batch: list[Entry]) -> None:
-        place = storing.Place(self._ctx.project_id, self._ctx.settings.thread_messages_max)
+        target = storing.Target(self._ctx.project_id, self._ctx.settings.thread_messages_max)
         # A dry run writes nothing, but holds what it looks at as an import does.
-        await self._ctx.store.write(lambda tx: storing.store(tx, place, batch, self._would))
+        await self._ctx.store.write(lambda tx: storing.store(tx, target, batch, self._pretended))
         for entry in batch:
             if not entry.outcome:
                 self._count(self.report.created, entry.kind)
             elif entry.outcome == entries.KNOWN:
                 self._count(self.report.known, entry.kind)
             elif not entry.is_implied:
-                # Of a thread that nobody named, what belongs to it tells.
+                # A thread that nobody named is not reported, but what belongs to it is.
                 self._refuse(Problem(entry.where, entry.kind, entry.own_id, entry.outcome))
 
-        if self._would is not None:
-            self._would.add_all([entry.places for entry in batch if not entry.outcome])
+        if self._pretended is not None:
+            self._pretended.add_all([entry.places for entry in batch if not entry.outcome])
 
     @staticmethod
     def _count(counts: dict[str, int], kind: str) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from threadkeep import foreign
-from threadkeep.foreign import NotUnderstoodError, Told
-from threadkeep.imports import entries, values
+from threadkeep.imports import entries, foreign, values
 from threadkeep.imports.entries import Entry
+from threadkeep.imports.foreign import NotUnderstoodError, Told
 from threadkeep.imports.values import RefusedError
 
 
@@ -24,7 +23,7 @@ class Problem(Struct):
 
 
 def read(where: str, kind: str, value: Any) -> Entry | Problem:
-    """An object of a kind of our own."""
+    """An object of our own format, ready to be stored, or why it cannot be."""
     try:
         return entries.prepare(where, kind, value)
     except RefusedError as error:
@@ -32,7 +31,7 @@ def read(where: str, kind: str, value: Any) -> Entry | Problem:
 
 
 def read_foreign(reader: foreign.Reader, where: str, line: bytes) -> Iterator[Entry | Problem]:
-    """What others have written, looked at one by one."""
+    """The objects in a line, or a document, of another program."""
     try:
         value = values.decode(line)
     except RefusedError as error:
@@ -42,7 +41,7 @@ def read_foreign(reader: foreign.Reader, where: str, line: bytes) -> Iterator[En
 
 
 def read_told(where: str, told: Iterator[Told]) -> Iterator[Entry | Problem]:
-    """What is told of it, looked at one by one."""
+    """The objects that a reader finds, up to what it does not understand."""
     try:
         for kind, value, problem in told:
             yield Problem(where, kind, entries.id_of(value), problem) if problem else read(where, kind, value)

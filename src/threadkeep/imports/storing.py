@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from threadkeep import assistants, message_versions, messages, threads
+from threadkeep import assistants, message_versions, messages, projects, threads
 from threadkeep.imports.entries import KNOWN, Entry, Places
 from threadkeep.store import queries
 from threadkeep.store.interface import BIGINT_MAX, Transaction
@@ -19,24 +19,24 @@ from threadkeep.store.scratch import Scratch
 sql = queries.load("imports")
 
 
-class Place(NamedTuple):
-    """Whose threads they become, and how many messages each may have."""
+class Target(NamedTuple):
+    """The project that is imported into, and how many messages each of its threads may have."""
 
     project_id: str
     thread_messages_max: int
 
 
-def store(tx: Transaction, place: Place, batch: list[Entry], would: Scratch | None) -> None:
+def store(tx: Transaction, target: Target, batch: list[Entry], pretended: Scratch | None) -> None:
     """Stores what is new in a batch, and notes in each entry what became of it.
 
-    With `would`, what a dry run would have stored before, nothing is written.
+    With `pretended`, the places that a dry run has pretended to fill so far, nothing is written.
     """
     by_kind = defaultdict(list)
     for entry in batch:
         # The unit may be run again.
         entry.outcome = ""
         by_kind[entry.kind].append(entry)
-    unit = _Unit(tx, place, batch, would)
+    unit = _Unit(tx, target, batch, pretended)
     for kind, store_kind in _STORES.items():
         if kind in by_kind:
             store_kind(unit, by_kind[kind])
@@ -65,12 +65,12 @@ class _Thread:
 class _Unit:
     """What is known in one unit of work, and the rows that are to be written."""
 
-    def __init__(self, tx: Transaction, place: Place, batch: list[Entry], would: Scratch | None) -> None:
+    def __init__(self, tx: Transaction, target: Target, batch: list[Entry], pretended: Scratch | None) -> None:
         self.tx = tx
-        self.project_id = place.project_id
-        self.messages_max = place.thread_messages_max
-        self.is_dry = would is not None
-        self._would = would
+        self.project_id = target.project_id
+        self.messages_max = target.thread_messages_max
+        self.is_dry = pretended is not None
+        self._pretended = pretended
         self._stored: set[Places] = set()
         self._rows: defaultdict[Query, list[dict[str, Any]]] = defaultdict(list)
         self.threads: dict[str, _Thread] = {}
@@ -99,7 +99,7 @@ class _Unit:
 
     def is_there(self, known: set[Places], places: Places) -> bool:
         """Whether it is among what is known, or was stored by this unit, or before in a dry run."""
-        return places in known or places in self._stored or (self._would is not None and places in self._would)
+        return places in known or places in self._stored or (self._pretended is not None and places in self._pretended)
 
     def add_thread(self, thread_id: str) -> _Thread:
         """A thread that this import makes, or would make."""
@@ -153,7 +153,7 @@ def _json(value: Any) -> str:
 def _store_assistants(unit: _Unit, entries: list[Entry]) -> None:
     place = {"project_id": unit.project_id}
     if not unit.is_dry:
-        unit.tx.one(assistants.sql.hold_project, **place)
+        projects.hold(unit.tx, unit.project_id)
     for entry in entries:
         assistant_id = entry.places[1]
         if unit.is_dry:

@@ -31,8 +31,9 @@ def is_shared(settings: Settings) -> bool:
 
 
 def create_store(settings: Settings, *, serving: bool = False, writes_much: bool = False) -> Store:
-    """The store that `settings.database` names, not yet open. `serving`: this process is the one that serves it;
-    `writes_much`: it is not, but what it writes is long.
+    """The store that `settings.database` names, not yet open.
+
+    `serving`: this process serves the database; `writes_much`: it does not, but will write a lot.
     """
     if is_shared(settings):
         return _create_postgres_store(settings)

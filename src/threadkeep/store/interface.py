@@ -2,7 +2,7 @@
 
 A *unit of work* is a plain function of a transaction. It cannot await, so nothing slow can ever sit inside a
 transaction; it may be run more than once (after a lost connection, a conflict, a full disk), so it changes nothing
-outside the transaction. Times and ids are made before it.
+outside the transaction, or the same each time. What it gives counts once it is committed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from threadkeep.store.interface import Change
 
 # How long after a group has begun the next one may begin.
 PATIENCE_S = 0.01
-GROUP_MAX = 24
 
 # Runs changes as one transaction; gives how many rows each of them touched.
 RunGroup = Callable[[Sequence[Change]], Awaitable[Sequence[int]]]
@@ -24,8 +23,9 @@ RunGroup = Callable[[Sequence[Change]], Awaitable[Sequence[int]]]
 class PatientWrites:
     """Puts changes of different callers into one transaction. A change that fails does not fail the others."""
 
-    def __init__(self, run: RunGroup) -> None:
+    def __init__(self, run: RunGroup, *, group_max: int) -> None:
         self._run = run
+        self._group_max = group_max
         self._waiting: dict[asyncio.Future[int], Change] = {}
         self._writing: asyncio.Task[None] | None = None
 
@@ -52,7 +52,7 @@ class PatientWrites:
             while self._waiting:
                 # Other transactions that hold several rows took them in this order.
                 ordered = sorted(self._waiting.items(), key=lambda item: str(item[1][1].get("thread_id", "")))
-                group = dict(islice(ordered, GROUP_MAX))
+                group = dict(islice(ordered, self._group_max))
                 for waiter in group:
                     del self._waiting[waiter]
                 begun = now()

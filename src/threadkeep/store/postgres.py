@@ -142,7 +142,9 @@ class PostgresStore:
         self._writes: dict[object, float] = {}
         self._reads = 0
         self._units = 0
-        self._patient = PatientWrites(lambda changes: self._run(lambda: self._run_group(changes)))
+        self._patient = PatientWrites(
+            lambda changes: self._run(lambda: self._run_group(changes)), group_max=TOGETHER_MAX
+        )
         self._outage = Outage()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -313,7 +315,7 @@ class PostgresStore:
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
             try:
                 await connection.execute(begin)
-                result = await in_greenlet(unit, PostgresTransaction(connection))
+                result = await _in_greenlet(unit, PostgresTransaction(connection))
             except Exception as error:
                 if isinstance(error, LOST_CONNECTIONS):
                     connection.terminate()
@@ -328,7 +330,7 @@ class PostgresStore:
             return result
 
 
-async def in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
+async def _in_greenlet(work: Callable[..., T], *arguments: Any) -> T:
     """Runs `work`, a plain function, on the event loop; inside, `_wait` gives the loop something to await."""
     child: Any = greenlet.greenlet(work)
     # An awaitable while `work` waits for something, its result at the end.

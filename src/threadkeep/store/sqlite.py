@@ -57,7 +57,8 @@ class HalfDoneError(Exception):
 class SqliteStore:
     """`Store` on one SQLite file. With `serving`, this process alone may serve the file.
 
-    Who is not serving and `writes_much` does not leave the write-ahead log to the server: there may be none.
+    A process that does not serve leaves the write-ahead log to the one that does. One that `writes_much` sees to it
+    itself: there may be no server.
     """
 
     def __init__(

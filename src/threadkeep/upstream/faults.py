@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ TEXT_CHARACTERS_MAX = 300
 _PASSING = {408, 409, 425, 429}
 _FAILING = 500
 _NEVER = {501, 505}
+# Other codes in an error are no statuses.
+_ERROR_STATUSES = range(400, 600)
 
 _TOO_LONG = re.compile(
     r"context.?(length|window|size)|maximum context|too many tokens|(prompt|input) is too long", re.IGNORECASE
@@ -60,7 +63,7 @@ def fault_in_stream(error: Any, upstream: UpstreamSettings) -> UpstreamError:
     """What an error means that came where a chunk was expected."""
     words = _words(error)
     code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and 400 <= code <= 599:  # noqa: PLR2004
+    if isinstance(code, int) and code in _ERROR_STATUSES:
         status = code
     elif _RATE.search(words) or _QUOTA.search(words):
         status = 429
@@ -75,7 +78,7 @@ def _fault(status: int, error: Any, upstream: UpstreamSettings, after_s: float |
     words = _words(error)
     said = _shown(error, upstream)
     log.warning("upstream %s at %s: status %d%s", upstream.name, upstream.url, status, said)
-    if status == 429:  # noqa: PLR2004
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         if _QUOTA.search(words):
             return UpstreamError(
                 "rate_limit_exceeded",
@@ -90,7 +93,7 @@ def _fault(status: int, error: Any, upstream: UpstreamSettings, after_s: float |
         return UpstreamError("invalid_prompt", "The conversation is longer than the model's context window.")
     if status in (400, 422) and _POLICY.search(words):
         return UpstreamError("invalid_prompt", "The model server refused the prompt because of its content policy.")
-    hint = _hint(error, upstream) if status == 404 else ""  # noqa: PLR2004
+    hint = _hint(error, upstream) if status == HTTPStatus.NOT_FOUND else ""
     return UpstreamError("server_error", f"The model server refused the request with status {status}{said}{hint}")
 
 

@@ -66,7 +66,7 @@ class ModelServer:
                 finally:
                     response.close()
         except (TimeoutError, ConnectionBrokenError) as error:
-            raise away(error) from None
+            raise _away(error) from None
         if response.status != OK:
             raise fault_of_status(response.status, body, self.settings)
         try:
@@ -76,7 +76,7 @@ class ModelServer:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[list[Part], None]:
         """The parts of its answer, those of one network read at a time. Raises `UpstreamError`."""
-        exchange = await self._begin(body_of(request, self.settings))
+        exchange = await self._begin(_body_of(request, self.settings))
         answer = exchange.answer
         try:
             while True:
@@ -138,10 +138,10 @@ class _Exchange:
                 self.parts = self.answer.whole(await response.body())
                 self._end()
         except TimeoutError:
-            raise silent() from None
+            raise _silent() from None
         except ConnectionBrokenError as error:
             log.warning("upstream %s at %s: %s", upstream.name, upstream.url, error)
-            raise away(error) from None
+            raise _away(error) from None
         while not self.parts:
             await self.read()
 
@@ -165,7 +165,7 @@ class _Exchange:
             self.is_over = True
             # After the finish reason the answer is whole; counts that do not come are made up for.
             if self.answer.finish_reason is None:
-                raise (silent() if isinstance(error, TimeoutError) else cut()) from None
+                raise (_silent() if isinstance(error, TimeoutError) else _cut()) from None
             return
         if data:
             self.parts = self.answer.feed(data)
@@ -180,7 +180,7 @@ class _Exchange:
             return
         self.is_over = True
         if self.answer.finish_reason is None:
-            raise cut() if self.answer.has_data else broken("sent something that is not Chat Completions")
+            raise _cut() if self.answer.has_data else broken("sent something that is not Chat Completions")
 
     async def finish(self) -> None:
         """Reads to the end of the response, so that its connection can be used again; but not for long."""
@@ -197,23 +197,23 @@ class _Exchange:
             self._response.close()
 
 
-def silent() -> UpstreamError:
+def _silent() -> UpstreamError:
     """It has said nothing for too long. Not tried again: that would take as long."""
     return UpstreamError("server_error", "The model server was silent for too long.")
 
 
-def cut() -> PassingError:
+def _cut() -> PassingError:
     """Its answer has no end."""
     return PassingError("server_error", "The model server broke off its answer.")
 
 
-def away(error: Exception) -> PassingError:
+def _away(error: Exception) -> PassingError:
     """It cannot be reached."""
     at_once = isinstance(error, ConnectionBrokenError) and error.at_once
     return PassingError("server_error", "The model server could not be reached.", 0 if at_once else None)
 
 
-def body_of(request: ChatRequest, upstream: UpstreamSettings) -> bytes:
+def _body_of(request: ChatRequest, upstream: UpstreamSettings) -> bytes:
     """The request as the server understands it."""
     lacks = upstream.lacks
     body: dict[str, Any] = {key: value for key, value in msgspec.structs.asdict(request).items() if value is not None}

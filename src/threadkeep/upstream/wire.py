@@ -7,8 +7,6 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from threadkeep.errors import ThreadkeepError
-
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls"]
 ErrorCode: TypeAlias = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
 
@@ -90,7 +88,7 @@ class Listed(Struct, frozen=True):
         return next((size for size in told if type(size) is int and size > 0), None)
 
 
-class UpstreamError(ThreadkeepError):
+class UpstreamError(Exception):
     """The model gave no whole answer. Both fields are fit for a run's `last_error`: `message` is text of ours, or the
     server's word on what was wrong with the request; keys and exceptions are never in it.
     """

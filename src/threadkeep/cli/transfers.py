@@ -58,7 +58,7 @@ async def read(ctx: Context, file: str, *, dry_run: bool) -> Report:
                 await _take(importer, path, name, progress)
             return await importer.finish()
     finally:
-        await importer.rest()
+        await importer.close()
 
 
 async def _take(importer: Importer, path: Path | None, name: str, progress: _Progress) -> None:
