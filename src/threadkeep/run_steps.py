@@ -229,6 +229,9 @@ def finish(step: RunStep, status: StepStatus, now: int, *, error: LastError | No
         case "failed":
             step.failed_at = now
             step.last_error = error
+            if error and error.code == "invalid_prompt":
+                # Only a run's error may have this code.
+                step.last_error = LastError("server_error", error.message)
 
 
 def _row(step: RunStep, seq: int) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import openai
 import pytest
 
@@ -125,6 +127,19 @@ def test_a_fault_in_the_middle_keeps_what_was_said(chat_with, model, ends):
     # What it said half way is no part of the conversation.
     assert chat.run().status == "completed"
     assert [said["content"] for said in model.requests[-1].body["messages"]] == ["Hello there"]
+
+
+def test_the_error_of_a_step_has_no_code_for_the_prompt(chat_with):
+    chunks = [
+        {"choices": [{"index": 0, "delta": {"content": "Once "}}]},
+        {"error": {"message": "Too long.", "type": "invalid_request_error", "code": "context_length_exceeded"}},
+    ]
+    chat = chat_with(testing.garbage("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode()))
+    events = dict(chat.events())
+    run, step = events["thread.run.failed"], events["thread.run.step.failed"]
+    assert run.last_error.code == "invalid_prompt"
+    assert (step.last_error.code, step.last_error.message) == ("server_error", run.last_error.message)
+    assert chat.steps(run) == [step]
 
 
 def test_a_model_that_cannot_be_reached_fails_the_run(servers, database, new_client, new_chat):
