@@ -263,6 +263,7 @@ def test_what_is_missing_is_named(chat):
         ({"additional_instructions": "x" * 256_001}, ("additional_instructions", "string_above_max_length")),
         ({"metadata": {str(n): "x" for n in range(17)}}, ("metadata", "object_above_max_properties")),
         ({"truncation_strategy": {"type": "some"}}, ("truncation_strategy.type", "invalid_value")),
+        ({"truncation_strategy": {"last_messages": 1}}, ("truncation_strategy.type", "missing_required_parameter")),
         (
             {"truncation_strategy": {"type": "last_messages"}},
             ("truncation_strategy.last_messages", "missing_required_parameter"),
