@@ -161,6 +161,15 @@ def test_additional_messages_are_added_in_order_before_the_run(chat, model):
     assert [message["content"] for message in model.requests[0].body["messages"]] == chat.said()[:3]
 
 
+def test_additional_messages_of_a_program_of_the_first_version_are_taken(chat):
+    message = {"role": "user", "content": "And now?", "file_ids": ["file-a"], "metadata": {"n": 1}}
+    headers = {"OpenAI-Beta": "assistants=v1"}
+    body = {"assistant_id": chat.assistant.id, "additional_messages": [message]}
+    chat.client.post(chat.path, cast_to=object, body=body, options={"headers": headers})
+    added = chat.messages()[1]
+    assert (added.metadata, added.attachments[0].file_id) == ({"n": "1"}, "file-a")
+
+
 def test_messages_of_a_refused_run_are_not_kept(chat, model):
     model.hold()
     chat.start()

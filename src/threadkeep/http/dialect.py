@@ -58,9 +58,10 @@ def _object_from_v1(value: Any) -> None:
             key: str(item) if isinstance(item, bool | int | float) else item for key, item in metadata.items()
         }
     _rename_tools(value, RETRIEVAL, FILE_SEARCH)
-    if isinstance(messages := value.get("messages"), list):
-        for message in messages:
-            _object_from_v1(message)
+    for name in ("messages", "additional_messages"):
+        if isinstance(messages := value.get(name), list):
+            for message in messages:
+                _object_from_v1(message)
     # The thread of a request that creates a thread and runs it.
     _object_from_v1(value.get("thread"))
 
