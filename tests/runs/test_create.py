@@ -375,3 +375,12 @@ def test_include_is_taken_by_every_call_that_has_it(request, new_chat, kind):
     run = chat.run(include=include)
     assert run.status == "completed"
     assert len(chat.steps(run, include=include)) == 1
+
+
+@pytest.mark.parametrize("kind", ["client", "strict_client"])
+def test_another_include_is_refused(request, new_chat, kind):
+    chat = new_chat(request.getfixturevalue(kind))
+    param, code, message = refusal(chat.start, include=["step_details"])
+    assert (param, code) == ("include[0]", "invalid_value")
+    assert message.startswith("Invalid value: 'step_details'. Supported values are: 'step_details.tool_calls[*]")
+    assert chat.run().status == "completed"

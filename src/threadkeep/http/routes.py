@@ -31,6 +31,7 @@ from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
 from threadkeep.run_params import (
     RunCreateParams,
+    RunCreateQuery,
     RunRetrieveParams,
     RunUpdateParams,
     ThreadAndRunCreateParams,
@@ -108,7 +109,17 @@ ROUTES = (
         result=Page[MessageVersion],
         ours=True,
     ),
-    Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True, takes_key=True),
+    Route(
+        "POST",
+        RUNS,
+        runs.create,
+        "Create run",
+        body=RunCreateParams,
+        query=RunCreateQuery,
+        result=Run,
+        streams=True,
+        takes_key=True,
+    ),
     Route(
         "POST",
         WITH_THREAD,
