@@ -42,6 +42,11 @@ def is_v1(header: bytes | None, *, strict: bool) -> bool:
     return v1
 
 
+def v1_is_gone() -> BadRequestError:
+    """What the original said of an address that only the first version had."""
+    return BadRequestError(f"The v1 Assistants API has been deprecated. {_MIGRATION}", code="invalid_beta")
+
+
 def body_from_v1(body: bytes) -> bytes:
     """The body as v2 would have sent it."""
     value = validation.parse(body)
