@@ -240,6 +240,7 @@ def test_a_run_is_cancelled_in_the_middle_of_its_answer(chat, model):
     assert message.content[0].text.value == text == "Once upon "
     (step,) = chat.steps(run)
     assert (step.status, step.cancelled_at) == ("cancelled", run.cancelled_at)
+    assert step.usage.to_dict() == run.usage.to_dict()
     model.requests[0].wait_closed()
     assert seen[-3:] == ["thread.message.incomplete", "thread.run.step.cancelled", "thread.run.cancelled"]
     # The words stay a part of the conversation.
