@@ -103,6 +103,14 @@ def test_a_function_needs_a_name_only(client):
     assert shown.to_dict()["tools"] == [{"type": "function", "function": {"name": "f", "strict": False}}]
 
 
+def test_null_is_the_same_as_nothing_in_functions_and_formats(client):
+    nothing = {"type": "function", "function": {"name": "f", "description": None, "parameters": None, "strict": None}}
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "description": None, "schema": None}}
+    shown = on_the_wire(client, client.beta.assistants.create(model="m", tools=[nothing], response_format=schema))
+    assert shown["tools"] == [{"type": "function", "function": {"name": "f", "strict": False}}]
+    assert shown["response_format"] == {"type": "json_schema", "json_schema": {"name": "n"}}
+
+
 def test_file_search_is_given_back_with_the_ranking_of_the_original(client):
     few = {"type": "file_search", "file_search": {"max_num_results": 5}}
     ranked = {"type": "file_search", "file_search": {"ranking_options": {"ranker": "auto", "score_threshold": 0.5}}}

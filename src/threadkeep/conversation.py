@@ -36,16 +36,13 @@ class PromptTooLongError(Exception):
 
 async def request_of(ctx: Context, run: Run, plan: Plan, steps: list[RunStep], context_tokens: int) -> ChatRequest:
     """What is asked of the model in the run's next turn. Raises `PromptTooLongError`."""
-    completion_tokens = None
-    if run.max_completion_tokens is not None:
-        completion_tokens = run.max_completion_tokens - plan.spent.completion_tokens
     request = ChatRequest(
         model=run.model,
         messages=[],
         temperature=run.temperature,
         top_p=run.top_p,
         reasoning_effort=run.reasoning_effort,
-        max_completion_tokens=completion_tokens,
+        max_completion_tokens=_completion_tokens_left(run, plan),
         response_format=_response_format(run),
     )
     if functions := _functions(run):
@@ -54,7 +51,7 @@ async def request_of(ctx: Context, run: Run, plan: Plan, steps: list[RunStep], c
         request.parallel_tool_calls = None if run.parallel_tool_calls else False
     before = [{"role": "system", "content": run.instructions}] if run.instructions else []
     after = await ctx.store.read(lambda tx: _done_so_far(tx, steps)) if steps else []
-    room = _room(run, plan, context_tokens, completion_tokens)
+    room = _room(run, plan, context_tokens)
     room -= await _cost([*before, *after], room, functions)
     if room < 0:
         raise PromptTooLongError
@@ -62,13 +59,26 @@ async def request_of(ctx: Context, run: Run, plan: Plan, steps: list[RunStep], c
     return request
 
 
-def _room(run: Run, plan: Plan, context_tokens: int, completion_tokens: int | None) -> int:
+def is_limited_by_budget(run: Run, plan: Plan, context_tokens: int) -> bool:
+    """Whether a prompt is too long because of `max_prompt_tokens`, and not because of the model."""
+    return _room(run, plan, context_tokens) < _window(run, plan, context_tokens)
+
+
+def _room(run: Run, plan: Plan, context_tokens: int) -> int:
     """How many tokens the prompt may have."""
-    answer = min(completion_tokens or ANSWER_TOKENS, context_tokens // ANSWER_PART)
-    room = context_tokens - answer
-    if run.max_prompt_tokens is not None:
-        room = min(room, run.max_prompt_tokens - plan.spent.prompt_tokens)
-    return room
+    window = _window(run, plan, context_tokens)
+    if run.max_prompt_tokens is None:
+        return window
+    return min(window, run.max_prompt_tokens - plan.spent.prompt_tokens)
+
+
+def _window(run: Run, plan: Plan, context_tokens: int) -> int:
+    """How many tokens of prompt the model can look at, beside its answer."""
+    return context_tokens - min(_completion_tokens_left(run, plan) or ANSWER_TOKENS, context_tokens // ANSWER_PART)
+
+
+def _completion_tokens_left(run: Run, plan: Plan) -> int | None:
+    return None if run.max_completion_tokens is None else run.max_completion_tokens - plan.spent.completion_tokens
 
 
 async def _cost(chats: list[Chat], room: int, functions: list[dict[str, Any]] | None = None) -> int:

@@ -104,7 +104,7 @@ class Execution:
         await turn.finish()
 
     async def _end_for_length(self, context_tokens: int) -> None:
-        if self._run.max_prompt_tokens is not None:
+        if conversation.is_limited_by_budget(self._run, self._held.plan, context_tokens):
             await self._end("incomplete", reason="max_prompt_tokens")
         else:
             await self.fail(_too_long(context_tokens))

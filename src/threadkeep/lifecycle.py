@@ -165,8 +165,8 @@ def requeue(tx: Transaction, ctx: Context, held: HeldRun, outputs: Mapping[str, 
     for call in numbered.step.step_details.tool_calls:
         call.function.output = outputs[call.id]
     now_ms = ctx.now_ms()
-    run_steps.finish(numbered.step, "completed", now_ms // 1000)
-    numbered.step.usage, held.plan.turn = held.plan.turn, None
+    run_steps.finish(numbered.step, "completed", now_ms // 1000, usage=held.plan.turn)
+    held.plan.turn = None
     tx.run_all([run_steps.change(numbered.step, numbered.seq)])
     enter(held.run, "queued", now_ms // 1000)
     return _change_hands(tx, held, now_ms, [step_event(numbered.step)])
@@ -302,8 +302,8 @@ def _close(tx: Transaction, held: HeldRun, now: int, ending: str, error: LastErr
         if stored:
             messages.save(tx, message)
         news.append(message_event(message))
-    run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, error=error)
-    step.usage, held.plan.turn = held.plan.turn, None
+    run_steps.finish(step, _STEP_ENDS.get(ending, "failed"), now, usage=held.plan.turn, error=error)
+    held.plan.turn = None
     tx.run_all([run_steps.change(step, numbered.seq)])
     return [*news, step_event(step)]
 

@@ -12,6 +12,7 @@ from threadkeep.messages import MessageCreateParams
 from threadkeep.metadata import Metadata, MetadataPatch
 from threadkeep.references import ToolResources
 from threadkeep.run_rows import TruncationStrategy
+from threadkeep.run_steps import Include
 from threadkeep.threads import ThreadCreateParams
 from threadkeep.tools import ReasoningEffort, ResponseFormat, Temperature, ToolChoice, Tools, TopP
 from threadkeep.validation import LENIENT_ONLY
@@ -59,6 +60,12 @@ class RunCreateParams(RunSettings, kw_only=True):
     additional_instructions: Instructions | None = None
     additional_messages: list[MessageCreateParams] | None = None
     if_active: Annotated[Literal["reject", "enqueue", "interrupt"] | None, LENIENT_ONLY] = None
+
+
+class RunCreateQuery(Struct, kw_only=True, frozen=True):
+    """The query of create run. It is checked only: what can be included comes from a tool that is not there yet."""
+
+    include: list[Include] | None = None
 
 
 class ThreadAndRunCreateParams(RunSettings, kw_only=True):

@@ -38,7 +38,7 @@ IncompleteReason: TypeAlias = Literal["max_completion_tokens", "max_prompt_token
 class TruncationStrategy(Struct, kw_only=True):
     """How a thread is cut to what the model can take."""
 
-    type: Literal["auto", "last_messages"] = "auto"
+    type: Literal["auto", "last_messages"]
     last_messages: Annotated[int, Meta(ge=1)] | None = None
 
 
@@ -102,7 +102,7 @@ class Run(Struct, kw_only=True):
     reasoning_effort: ReasoningEffort | None = None
     max_completion_tokens: int | None = None
     max_prompt_tokens: int | None = None
-    truncation_strategy: TruncationStrategy = msgspec.field(default_factory=TruncationStrategy)
+    truncation_strategy: TruncationStrategy = msgspec.field(default_factory=lambda: TruncationStrategy(type="auto"))
     incomplete_details: RunIncompleteDetails | None = None
     usage: Usage | None = None
     response_format: ResponseFormat = "auto"

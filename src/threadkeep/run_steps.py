@@ -216,10 +216,13 @@ def all_of(tx: Transaction, thread_id: str, run_id: str) -> list[RunStep]:
     return [_decode(row[0]) for row in tx.all(sql.list_all_steps, thread_id=thread_id, run_id=run_id)]
 
 
-def finish(step: RunStep, status: StepStatus, now: int, *, error: LastError | None = None) -> None:
-    """Ends a step that is in progress."""
+def finish(
+    step: RunStep, status: StepStatus, now: int, *, usage: Usage | None = None, error: LastError | None = None
+) -> None:
+    """Ends a step that is in progress. From now on it has a usage, of no tokens where another step's counts them."""
     step.status = status
     step.expires_at = None
+    step.usage = usage or Usage()
     match status:
         case "completed":
             step.completed_at = now
@@ -230,6 +233,9 @@ def finish(step: RunStep, status: StepStatus, now: int, *, error: LastError | No
         case "failed":
             step.failed_at = now
             step.last_error = error
+            if error and error.code == "invalid_prompt":
+                # Only a run's error may have this code.
+                step.last_error = LastError("server_error", error.message)
 
 
 def _row(step: RunStep, seq: int) -> dict[str, object]:

@@ -353,7 +353,7 @@ def _new_run(ctx: Context, run_id: str, thread_id: str, assistant: Assistant, pa
         reasoning_effort=params.reasoning_effort or assistant.reasoning_effort,
         max_completion_tokens=params.max_completion_tokens,
         max_prompt_tokens=params.max_prompt_tokens,
-        truncation_strategy=params.truncation_strategy or TruncationStrategy(),
+        truncation_strategy=params.truncation_strategy or TruncationStrategy(type="auto"),
         response_format=params.response_format or assistant.response_format,
         tool_choice=tool_choice,
         parallel_tool_calls=params.parallel_tool_calls is not False,

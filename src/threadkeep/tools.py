@@ -36,6 +36,12 @@ class FunctionDefinition(Struct, kw_only=True):
     parameters: dict[str, Any] | UnsetType | None = UNSET
     strict: bool | None = False
 
+    def __post_init__(self) -> None:
+        """What is sent as null is stored and told as what is absent: the answer's schema has no null here."""
+        self.description = UNSET if self.description is None else self.description
+        self.parameters = UNSET if self.parameters is None else self.parameters
+        self.strict = bool(self.strict)
+
 
 class FunctionTool(Struct, tag_field="type", tag="function"):
     """A function the model may ask the client to call."""
@@ -117,6 +123,11 @@ class JsonSchema(Struct, kw_only=True):
     description: str | UnsetType | None = UNSET
     schema: dict[str, Any] | UnsetType | None = UNSET
     strict: bool | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        """What is sent as null is stored and told as what is absent, except `strict`, which may be null."""
+        self.description = UNSET if self.description is None else self.description
+        self.schema = UNSET if self.schema is None else self.schema
 
 
 class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):

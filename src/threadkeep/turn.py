@@ -224,8 +224,7 @@ class Turn:
         """Ends the message and its step. A turn's usage is that of its last step."""
         now = self._ctx.now()
         message = opened.save(tx, reason=reason, ends_at=now)
-        run_steps.finish(opened.step, "completed", now)
-        opened.step.usage = usage
+        run_steps.finish(opened.step, "completed", now, usage=usage)
         tx.run_all([run_steps.change(opened.step, opened.number)])
         return [lifecycle.message_event(message), lifecycle.step_event(opened.step)]
 

@@ -143,6 +143,13 @@ def test_a_prompt_that_exceeds_its_budget_makes_the_run_incomplete(new_chat, mod
     assert run.usage.total_tokens == 0
 
 
+def test_a_budget_that_the_model_cannot_fill_is_not_the_reason_why_a_run_fails(new_chat, new_client, small_server):
+    chat = new_chat(new_client(small_server), said="word " * 1000)
+    run = chat.run(max_prompt_tokens=10_000)
+    assert (run.status, run.last_error.code, run.incomplete_details) == ("failed", "invalid_prompt", None)
+    assert chat.run(max_prompt_tokens=256).incomplete_details.reason == "max_prompt_tokens"
+
+
 def used(prompt, completion):
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 

@@ -161,6 +161,15 @@ def test_additional_messages_are_added_in_order_before_the_run(chat, model):
     assert [message["content"] for message in model.requests[0].body["messages"]] == chat.said()[:3]
 
 
+def test_additional_messages_of_a_program_of_the_first_version_are_taken(chat):
+    message = {"role": "user", "content": "And now?", "file_ids": ["file-a"], "metadata": {"n": 1}}
+    headers = {"OpenAI-Beta": "assistants=v1"}
+    body = {"assistant_id": chat.assistant.id, "additional_messages": [message]}
+    chat.client.post(chat.path, cast_to=object, body=body, options={"headers": headers})
+    added = chat.messages()[1]
+    assert (added.metadata, added.attachments[0].file_id) == ({"n": "1"}, "file-a")
+
+
 def test_messages_of_a_refused_run_are_not_kept(chat, model):
     model.hold()
     chat.start()
@@ -263,6 +272,7 @@ def test_what_is_missing_is_named(chat):
         ({"additional_instructions": "x" * 256_001}, ("additional_instructions", "string_above_max_length")),
         ({"metadata": {str(n): "x" for n in range(17)}}, ("metadata", "object_above_max_properties")),
         ({"truncation_strategy": {"type": "some"}}, ("truncation_strategy.type", "invalid_value")),
+        ({"truncation_strategy": {"last_messages": 1}}, ("truncation_strategy.type", "missing_required_parameter")),
         (
             {"truncation_strategy": {"type": "last_messages"}},
             ("truncation_strategy.last_messages", "missing_required_parameter"),
@@ -365,3 +375,12 @@ def test_include_is_taken_by_every_call_that_has_it(request, new_chat, kind):
     run = chat.run(include=include)
     assert run.status == "completed"
     assert len(chat.steps(run, include=include)) == 1
+
+
+@pytest.mark.parametrize("kind", ["client", "strict_client"])
+def test_another_include_is_refused(request, new_chat, kind):
+    chat = new_chat(request.getfixturevalue(kind))
+    param, code, message = refusal(chat.start, include=["step_details"])
+    assert (param, code) == ("include[0]", "invalid_value")
+    assert message.startswith("Invalid value: 'step_details'. Supported values are: 'step_details.tool_calls[*]")
+    assert chat.run().status == "completed"

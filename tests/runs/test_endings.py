@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import openai
 import pytest
 
@@ -127,6 +129,19 @@ def test_a_fault_in_the_middle_keeps_what_was_said(chat_with, model, ends):
     assert [said["content"] for said in model.requests[-1].body["messages"]] == ["Hello there"]
 
 
+def test_the_error_of_a_step_has_no_code_for_the_prompt(chat_with):
+    chunks = [
+        {"choices": [{"index": 0, "delta": {"content": "Once "}}]},
+        {"error": {"message": "Too long.", "type": "invalid_request_error", "code": "context_length_exceeded"}},
+    ]
+    chat = chat_with(testing.garbage("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode()))
+    events = dict(chat.events())
+    run, step = events["thread.run.failed"], events["thread.run.step.failed"]
+    assert run.last_error.code == "invalid_prompt"
+    assert (step.last_error.code, step.last_error.message) == ("server_error", run.last_error.message)
+    assert chat.steps(run) == [step]
+
+
 def test_a_model_that_cannot_be_reached_fails_the_run(servers, database, new_client, new_chat):
     server = servers(database, upstream_url="http://127.0.0.1:9/v1", upstream_retries=0)
     run = new_chat(new_client(server)).run()
@@ -225,6 +240,7 @@ def test_a_run_is_cancelled_in_the_middle_of_its_answer(chat, model):
     assert message.content[0].text.value == text == "Once upon "
     (step,) = chat.steps(run)
     assert (step.status, step.cancelled_at) == ("cancelled", run.cancelled_at)
+    assert step.usage.to_dict() == run.usage.to_dict()
     model.requests[0].wait_closed()
     assert seen[-3:] == ["thread.message.incomplete", "thread.run.step.cancelled", "thread.run.cancelled"]
     # The words stay a part of the conversation.

@@ -90,6 +90,21 @@ def test_a_run_goes_on_with_the_outputs(chat, model, waiting):
     ]
 
 
+def test_a_run_starts_anew_when_its_outputs_are_in_but_its_time_goes_on(
+    serve_by_clock, clock, new_client, new_chat, model
+):
+    model.reply(testing.tool_calls(OSLO))
+    with serve_by_clock(upstream_url=model.base_url) as server:
+        chat = new_chat(new_client(server), tools=TOOLS)
+        waiting = chat.run()
+        clock.now += 5
+        queued = chat.submit(waiting, {"call_oslo": "-5"})
+        run = chat.wait(waiting)
+    assert (queued.started_at, run.started_at) == (waiting.started_at, waiting.started_at + 5)
+    assert queued.expires_at == waiting.expires_at == waiting.created_at + 600
+    assert run.completed_at == run.started_at
+
+
 def test_usage_is_summed_over_the_steps(chat, model, waiting):
     model.reply(
         testing.text(
@@ -147,7 +162,9 @@ def test_text_before_calls_is_a_message_of_its_own(chat, model):
     said, answered = model.requests[1].body["messages"][1:]
     assert (said["content"], said["tool_calls"][0]["id"]) == ("Let me look.", "call_oslo")
     assert answered["content"] == "-5"
-    assert sum(step.usage.total_tokens for step in chat.steps(run) if step.usage) == chat.wait(run).usage.total_tokens
+    # The turn is counted once, by its last step; a step that is over says so rather than nothing.
+    used = [step.usage.total_tokens for step in chat.steps(run)]
+    assert (used[0], sum(used)) == (0, chat.wait(run).usage.total_tokens)
 
 
 def test_calls_without_ids_get_some(chat, model):

@@ -122,6 +122,7 @@ BETA_V1 = (
     "The v1 Assistants API has been deprecated. Please try again by setting the header 'OpenAI-Beta: assistants=v2'. "
     "See the migration guide for more information: https://platform.openai.com/docs/assistants/migration."
 )
+BETA_GONE = BETA_V1.replace(" Please try again by setting the header 'OpenAI-Beta: assistants=v2'.", "")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,20 @@ def test_strict_needs_the_beta_header_and_lenient_does_not(server, strict_server
         if expected == 400:
             error = answer.json()["error"]
             assert (error["message"], error["code"], error["param"]) == (message, "invalid_beta", None)
+
+
+@pytest.mark.parametrize("header", ["assistants=v1", "assistants=v2"])
+@pytest.mark.parametrize("path", ["assistants/asst_a/files", "threads/thread_a/messages/msg_a/files"])
+def test_strict_says_that_what_only_the_first_version_had_is_gone(server, strict_server, path, header):
+    for running, status, message in (
+        (server, 404, f"Invalid URL (GET /v1/{path}{{}})"),
+        (strict_server, 400, BETA_GONE),
+    ):
+        headers = bearer(running.new_key()) | {"OpenAI-Beta": header}
+        for file in ("", "/file-a"):
+            answer = httpx2.get(f"{running.base_url}/{path}{file}", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["message"]) == (status, message.format(file))
+            assert answer.json()["error"]["code"] == (None if status == 404 else "invalid_beta")
 
 
 @pytest.mark.parametrize("header", ["assistants=v2", "realtime=v1, assistants=v2", "Assistants=V2;x=y"])

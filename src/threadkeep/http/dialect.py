@@ -42,6 +42,11 @@ def is_v1(header: bytes | None, *, strict: bool) -> bool:
     return v1
 
 
+def v1_is_gone() -> BadRequestError:
+    """What the original said of an address that only the first version had."""
+    return BadRequestError(f"The v1 Assistants API has been deprecated. {_MIGRATION}", code="invalid_beta")
+
+
 def body_from_v1(body: bytes) -> bytes:
     """The body as v2 would have sent it."""
     value = validation.parse(body)
@@ -58,9 +63,10 @@ def _object_from_v1(value: Any) -> None:
             key: str(item) if isinstance(item, bool | int | float) else item for key, item in metadata.items()
         }
     _rename_tools(value, RETRIEVAL, FILE_SEARCH)
-    if isinstance(messages := value.get("messages"), list):
-        for message in messages:
-            _object_from_v1(message)
+    for name in ("messages", "additional_messages"):
+        if isinstance(messages := value.get(name), list):
+            for message in messages:
+                _object_from_v1(message)
     # The thread of a request that creates a thread and runs it.
     _object_from_v1(value.get("thread"))
 

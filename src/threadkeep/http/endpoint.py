@@ -38,10 +38,10 @@ _large_bodies = ThreadPoolExecutor(1, thread_name_prefix="body")
 class Route:
     """A row of the route table: the one source of dispatch, decoding and `/openapi.json`.
 
-    The operation gets the context, the ids of the path, and `body` or `query` as its params, in that order. Request
-    headers that `headers` names, in lower case, come as keyword arguments, None where the request has none:
-    `last-event-id` as `last_event_id`. It gives its result, the same `WithHeaders`, or, if the row says that it
-    `streams`, an `EventStream`.
+    The operation gets the context, the ids of the path, and `body` or `query` as its params, in that order; beside a
+    body, a query is only checked. Request headers that `headers` names, in lower case, come as keyword arguments, None
+    where the request has none: `last-event-id` as `last_event_id`. It gives its result, the same `WithHeaders`, or, if
+    the row says that it `streams`, an `EventStream`.
     """
 
     method: str
@@ -168,15 +168,16 @@ class Endpoint:
     def _params(self, query_string: bytes, body: bytes, *, v1: bool) -> Any:
         if self.route.ours and self.route.query is None:
             query.parse(query_string, NoParams, strict=True)
+        params = None
         if self._decoder is not None:
             # No body at all means no field at all, which is fine where none is required.
             body = body if body and not body.isspace() else b"{}"
-            params = self._decode(dialect.body_from_v1(body) if v1 else body)
-            if self.route.body:
-                return params
+            decoded = self._decode(dialect.body_from_v1(body) if v1 else body)
+            params = decoded if self.route.body else None
         if self.route.query is not None:
-            return query.parse(query_string, self.route.query, strict=self._knows_all_names)
-        return None
+            asked = query.parse(query_string, self.route.query, strict=self._knows_all_names)
+            params = asked if params is None else params
+        return params
 
     def _decode(self, body: bytes) -> Any:
         assert self._decoder is not None

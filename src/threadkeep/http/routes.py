@@ -23,6 +23,7 @@ from threadkeep import (
 from threadkeep.assistants import Assistant, AssistantCreateParams, AssistantDeleted, AssistantUpdateParams
 from threadkeep.copies import ThreadCopyParams
 from threadkeep.errors import NotFoundError
+from threadkeep.http import dialect
 from threadkeep.http.endpoint import Endpoint, Route
 from threadkeep.imports import ImportParams, Report
 from threadkeep.message_versions import MessageVersion
@@ -31,6 +32,7 @@ from threadkeep.models import Model, ModelList
 from threadkeep.pages import ListParams, Page
 from threadkeep.run_params import (
     RunCreateParams,
+    RunCreateQuery,
     RunRetrieveParams,
     RunUpdateParams,
     ThreadAndRunCreateParams,
@@ -108,7 +110,17 @@ ROUTES = (
         result=Page[MessageVersion],
         ours=True,
     ),
-    Route("POST", RUNS, runs.create, "Create run", body=RunCreateParams, result=Run, streams=True, takes_key=True),
+    Route(
+        "POST",
+        RUNS,
+        runs.create,
+        "Create run",
+        body=RunCreateParams,
+        query=RunCreateQuery,
+        result=Run,
+        streams=True,
+        takes_key=True,
+    ),
     Route(
         "POST",
         WITH_THREAD,
@@ -246,12 +258,20 @@ LITERAL = (WITH_THREAD.split("/")[1:], SEARCH.split("/")[1:])
 RESOURCES_NOT_THERE_YET = {"files", "vector_stores", "uploads"}
 # The number of parts and the literal ones: `/threads/{thread_id}/messages` is (3, "threads", "messages").
 Shape = tuple[int | str, ...]
+# Lists of files, and files, of an assistant and of a message.
+V1_ONLY: set[Shape] = {
+    (3, "assistants", "files"),
+    (4, "assistants", "files"),
+    (5, "threads", "messages", "files"),
+    (6, "threads", "messages", "files"),
+}
 
 
 class RouteTable:
     """The endpoints by path shape and method."""
 
     def __init__(self, routes: tuple[Route, ...] = ROUTES, *, strict: bool) -> None:
+        self._strict = strict
         self._methods_of_shape: dict[Shape, dict[str, Endpoint]] = {}
         for route in routes:
             methods = self._methods_of_shape.setdefault(_shape(route.path.split("/")[1:]), {})
@@ -260,7 +280,8 @@ class RouteTable:
     def find(self, path: str) -> tuple[dict[str, Endpoint], list[str]] | None:
         """The endpoints at `path` by method, and the ids in it; None when no route has that shape.
 
-        Raises `NotFoundError` for a part of the API that this server does not have yet.
+        Raises `NotFoundError` for a part of the API that this server does not have yet, and under `--strict`
+        `BadRequestError` for what the original no longer had.
         """
         parts = path.removeprefix(VERSION_PREFIX).split("/")
         if not parts[0] and not RESOURCES_NOT_THERE_YET.isdisjoint(parts[1:2]):
@@ -272,7 +293,10 @@ class RouteTable:
             return None
         if parts[1:] in LITERAL:
             return self._methods_of_shape[_shape(parts[1:])], []
-        methods = self._methods_of_shape.get(_shape(parts[1:]))
+        shape = _shape(parts[1:])
+        if self._strict and shape in V1_ONLY:
+            raise dialect.v1_is_gone()
+        methods = self._methods_of_shape.get(shape)
         return (methods, parts[2::2]) if methods else None
 
 
