@@ -584,6 +584,14 @@ class TestOfOthers:
         told = client.beta.threads.messages.retrieve("msg_1", thread_id=thread_id)
         assert (told.status, told.attachments, told.metadata) == ("completed", [], {})
 
+    def test_an_assistant_of_a_model_that_takes_no_temperature(self, client):
+        assistant_id = new_id(client, "asst")
+        assistant = {"id": assistant_id, "object": "assistant", "created_at": 1, "model": "o3-mini"}
+        report = take_in(client, {**assistant, "temperature": None, "top_p": None})
+        assert report["created"] == {"assistant": 1}
+        told = client.beta.assistants.retrieve(assistant_id)
+        assert (told.temperature, told.top_p) == (1.0, 1.0)
+
     def test_a_folder_of_threads(self, client, tmp_path, server):
         thread_id = new_id(client, "thread")
         exported = {
@@ -706,6 +714,14 @@ class TestOfOthers:
         monkeypatch.undo()
         tzset()
         assert client.beta.threads.retrieve(thread_id).created_at == 1767323045
+
+    def test_a_time_that_is_no_time_is_told(self, client):
+        thread_id = new_id(client, "thread")
+        flat = {"thread_id": thread_id, "role": "user", "text": "x", "created_at": 10**400}
+        listed_newest_first = {"data": [flat, {**flat, "created_at": 1}], "has_more": False}
+        for lines in ([flat], [[flat]], [listed_newest_first]):
+            report = take_in(client, *lines)
+            assert (1, "a time is out of range") in [(report["refused"], problem) for _, problem in problems(report)]
 
     @pytest.mark.parametrize("text", ["nonsense\n", "5\n", '{"a": 1}\n', "[[[[\n", '{"object": "list", "data": [5]}\n'])
     def test_what_nobody_understands_is_told(self, client, text):

@@ -30,7 +30,7 @@ STEP_STATUSES = ("cancelled", "failed", "completed", "expired")
 # Where the original said null and this server has a value.
 _NEVER_NULL = (
     *("metadata", "tool_resources", "attachments", "content", "tools", "truncation_strategy", "response_format"),
-    *("tool_choice", "parallel_tool_calls", "status"),
+    *("tool_choice", "parallel_tool_calls", "status", "temperature", "top_p"),
 )
 _EMPTY: dict[str, Any] = {"metadata": {}, "tool_resources": {}, "attachments": [], "content": [], "tools": []}
 # The outcome of what was there already.
