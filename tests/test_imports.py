@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from time import tzset
 
@@ -606,7 +610,8 @@ class TestOfOthers:
         gone = {"export_schema": "assistants-thread-export/v1", "thread_id": "thread_gone", "thread": None}
         (tmp_path / "threads").mkdir()
         (tmp_path / "threads" / "a.json").write_text(json.dumps(exported, indent=2))
-        (tmp_path / "threads" / "b.json").write_text(json.dumps(gone, indent=2))
+        # Its name is no text.
+        (tmp_path / "threads" / "b\udcff.json").write_text(json.dumps(gone, indent=2))
         (tmp_path / "assistants.json").write_text(
             json.dumps([{"id": "asst_a", "object": "assistant", "created_at": 1, "model": "m", "tools": []}], indent=2)
         )
@@ -615,7 +620,9 @@ class TestOfOthers:
         report = json.loads(done.stdout)
         assert done.returncode == 1
         assert report["created"] == {"assistant": 1, "thread": 1, "message": 2}
-        assert problems(report) == [("threads/b.json", "the export of thread_gone has no thread: it was gone already")]
+        assert problems(report) == [
+            ("threads/b\ufffd.json", "the export of thread_gone has no thread: it was gone already")
+        ]
 
     def test_conversations_and_their_items(self, client):
         name = new_id(client, "conv")
@@ -751,10 +758,48 @@ def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
     assert run_command(server, "export", file, "--project", thread_id).returncode == 0
     assert file.read_bytes() == exported.stdout
     assert file.stat().st_mode & 0o777 == 0o600
-    assert b"exists already" in run_command(server, "export", file).stderr
+    for there in (file, "."):
+        assert b"exists already" in run_command(server, "export", there).stderr
     command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", other["database"]]
     moved = subprocess.run(command, input=exported.stdout, capture_output=True, check=True)
     assert moved.stdout.decode() == "imported 1 thread, 1 message\n"
+
+
+@pytest.fixture
+def importing(tmp_path):
+    """`threadkeep import` of a pipe that has nothing yet, and what writes to it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "threadkeep", "import", pipe, "--database", f"sqlite:///{tmp_path / 'test.db'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # It is open as soon as the other end is.
+        with pipe.open("wb") as out:
+            yield process, out
+        process.kill()
+
+
+def test_a_pipe_can_be_imported_by_its_name(importing):
+    process, out = importing
+    out.write(json.dumps(message("thread_1", "msg_1")).encode())
+    out.close()
+    assert process.communicate(timeout=60) == (b"imported 1 thread, 1 message\n", b"")
+
+
+def test_ctrl_c_ends_an_import_that_waits_for_a_silent_pipe(importing):
+    process, out = importing
+    # It comes back for more as soon as it has read this.
+    out.write(b"\n")
+    out.flush()
+    while not is_drained(out):
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+
+
+def is_drained(pipe):
+    """Whether all that was written has been read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) == 0
 
 
 def test_a_long_import_leaves_no_log_of_its_size(tmp_path):
