@@ -246,6 +246,8 @@ class TestRefusingToStart:
             (("--thread-messages-max", "0"), {}, "out of range"),
             (("--upstream-retries", "-1"), {}, "out of range"),
             (("--keep-alive-s", "inf"), {}, "out of range"),
+            (("--run-events-kept-s", "1e30"), {}, "out of range"),
+            (("--project-runs-max", str(10**19)), {}, "out of range"),
             (("--database", "sqlite:///:memory:"), {}, "Cannot use the database"),
             (("--processes", "2"), {}, "An embedded database is served by one process"),
             (("--upstream-url", "http://[::1"), {}, "'http://[::1' is not a URL"),
@@ -446,6 +448,8 @@ class TestSettings:
             ("prot = 1", "Did you mean 'port'?"),
             ("port = 'x'", "port must be a whole number"),
             ("port = ", "is not valid TOML"),
+            (f"port = {'9' * 5000}", "is not valid TOML"),
+            (f"run_lease_s = {'9' * 400}", "run_lease_s must be a number"),
         ],
     )
     def test_a_mistake_in_the_file_is_said_plainly(self, run, tmp_path, toml, message):

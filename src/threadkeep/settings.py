@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
-import math
 import os
 import re
 import tomllib
@@ -27,6 +26,8 @@ from threadkeep.upstream_settings import UpstreamSettings
 
 ENV_PREFIX = "THREADKEEP_"
 PORT_MAX = 65_535
+# As much as none: milliseconds of it, and the time of now, still fit into the database's numbers.
+NUMBER_MAX = 10**15
 # How alike an unknown variable and a setting must be to be taken for a slip.
 SLIP = 0.75
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
@@ -39,7 +40,7 @@ def _setting(
     off: str = "",
     secret: bool = False,
     minimum: int | None = None,
-    maximum: float = math.inf,
+    maximum: float = NUMBER_MAX,
     is_table: bool = False,
 ) -> Any:
     """`off`: what its flag `--no-...` does, where the default is true. A number without `minimum` is above zero.
@@ -281,7 +282,7 @@ class Described:
         """A TOML value, refused when it has another type."""
         if self.type not in (bool, int, float, str) and isinstance(value, list):
             return tuple(str(part) for part in value)
-        if self.type is float and type(value) is int:
+        if self.type is float and type(value) is int and abs(value) <= NUMBER_MAX:
             value = float(value)
         if type(value) is not self.type:
             raise CommandError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
@@ -289,7 +290,7 @@ class Described:
 
     def _in_range(self, number: float, source: str) -> float:
         is_enough = number > 0 if self.minimum is None else number >= self.minimum
-        if not (is_enough and number <= self.maximum and number != math.inf):
+        if not (is_enough and number <= self.maximum):
             raise CommandError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
         return number
 
@@ -449,7 +450,8 @@ def _read_text(path: str) -> str:
 def _read_file(path: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(_read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    # What is raised for a number of too many digits is none of TOML's own errors.
+    except ValueError as error:
         raise CommandError(f"{path} is not valid TOML: {error}.") from None
     known = [setting.name for setting in table()]
     for key in content:
