@@ -324,14 +324,16 @@ def test_an_export_without_its_end_is_told(client):
     assert report["created"] == {"thread": 1}
 
 
-def test_a_format_of_tomorrow_is_refused(client):
+@pytest.mark.parametrize(("name", "told"), [(HEADER["format"], "'threadkeep-export' 2"), ("x" * 100_000, "xxx")])
+def test_a_format_of_tomorrow_is_refused(client, name, told):
     answer = httpx2.post(
         f"{client.base_url}import",
-        content=json.dumps(HEADER | {"version": 2}),
+        content=json.dumps({"format": name, "version": 2}),
         headers={"Authorization": f"Bearer {client.api_key}"},
     )
     assert answer.status_code == 400
-    assert "'threadkeep-export' 2 is not known here" in answer.json()["error"]["message"]
+    assert f"{told} is not known here" in answer.json()["error"]["message"]
+    assert len(answer.content) < 1000
 
 
 def test_another_projects_thread_takes_nothing_in(server, client, new_client):
