@@ -787,6 +787,16 @@ def test_a_pipe_can_be_imported_by_its_name(importing):
     assert process.communicate(timeout=60) == (b"imported 1 thread, 1 message\n", b"")
 
 
+def test_what_others_have_written_does_not_move_about_on_the_terminal(importing):
+    process, out = importing
+    out.write(json.dumps(message("thread_1", "msg_1\x1b[2J", role="\nline 9: fine")).encode())
+    out.close()
+    told = process.communicate(timeout=60)[0].decode().splitlines()
+    assert told[0] == "imported nothing"
+    assert told[1].startswith("line 1: message msg_1\\x1b[2J: role: Invalid value: '\\nline 9: fine'.")
+    assert len(told) == 2
+
+
 def test_ctrl_c_ends_an_import_that_waits_for_a_silent_pipe(importing):
     process, out = importing
     # It comes back for more as soon as it has read this.

@@ -88,9 +88,14 @@ def told(report: Report) -> Iterator[str]:
         yield f"already there: {known}"
     for problem in report.problems[:PROBLEMS_SHOWN]:
         what = " ".join(filter(None, (problem.kind, problem.id)))
-        yield f"{problem.where}: {what}{': ' if what else ''}{problem.problem}"
+        yield _on_one_line(f"{problem.where}: {what}{': ' if what else ''}{problem.problem}")
     if report.refused > PROBLEMS_SHOWN:
         yield f"... and {report.refused - PROBLEMS_SHOWN} more; --json shows the first thousand"
+
+
+def _on_one_line(text: str) -> str:
+    """What others have written must not move about on a terminal, nor look like another line of the report."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 @contextmanager
