@@ -223,7 +223,7 @@ class TestRefusingToStart:
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
         assert httpx2.get(f"{url}/readyz").status_code == 503
 
-    @pytest.mark.parametrize("content", ["create table theirs (x)"])
+    @pytest.mark.parametrize("content", ["create table theirs (x)", "create table migrations (id, migration, batch)"])
     def test_the_database_of_another_program_is_not_touched(self, run, tmp_path, content):
         connection = another_program.opened(tmp_path / "theirs.db")
         connection.execute(content)
@@ -247,8 +247,12 @@ class TestRefusingToStart:
             (("--thread-messages-max", "0"), {}, "out of range"),
             (("--upstream-retries", "-1"), {}, "out of range"),
             (("--keep-alive-s", "inf"), {}, "out of range"),
+            (("--run-events-kept-s", "1e30"), {}, "out of range"),
+            (("--project-runs-max", str(10**19)), {}, "out of range"),
             (("--database", "sqlite:///:memory:"), {}, "Cannot use the database"),
             (("--processes", "2"), {}, "An embedded database is served by one process"),
+            (("--upstream-url", "http://[::1"), {}, "'http://[::1' is not a URL"),
+            (("--host", b"\xff"), {}, "is not UTF-8 text"),
             ((), {"THREADKEEP_PROT": "9000"}, "Did you mean THREADKEEP_PORT?"),
         ],
     )
@@ -366,6 +370,18 @@ class TestBackups:
         assert kept.read_bytes() == b"rubbish" * 1000
         assert "one" in run("projects", "list").stdout
 
+    def test_another_programs_database_is_kept_too(self, run, tmp_path):
+        run("migrate")
+        run("backup", "copy.db")
+        connection = another_program.opened(tmp_path / "theirs.db")
+        connection.execute("create table theirs (x)")
+        connection.close()
+        assert run("restore", "copy.db", "--database", "sqlite:///theirs.db").returncode == 0
+        (kept,) = tmp_path.glob("theirs.db.before-restore-*[0-9]")
+        assert b"theirs (x)" in kept.read_bytes()
+        # Nor is it a copy of ours.
+        assert "not a usable copy" in run("restore", str(kept)).stderr
+
     def test_an_existing_file_is_not_overwritten(self, run, tmp_path):
         run("migrate")
         (tmp_path / "copy.db").write_text("mine")
@@ -382,6 +398,15 @@ class TestBackups:
         assert refused.returncode == 1
         assert "Traceback" not in refused.stderr
         assert (tmp_path / "threadkeep-data" / "threadkeep.db").read_bytes() == before
+
+
+def test_streams_that_are_closed_are_no_trouble(run, tmp_path):
+    run("migrate")
+    command = f'exec {sys.executable} -m threadkeep "$@" <&- >&- 2>&-'
+    for arguments, status in ((("export", "all.jsonl"), 0), (("projects", "list"), 0), (("import", "-"), 1)):
+        done = subprocess.run(["sh", "-c", command, "sh", *arguments], cwd=tmp_path, timeout=WAIT_S, check=False)
+        assert done.returncode == status
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2
 
 
 class TestGet:
@@ -426,6 +451,8 @@ class TestSettings:
             ("prot = 1", "Did you mean 'port'?"),
             ("port = 'x'", "port must be a whole number"),
             ("port = ", "is not valid TOML"),
+            (f"port = {'9' * 5000}", "is not valid TOML"),
+            (f"run_lease_s = {'9' * 400}", "run_lease_s must be a number"),
         ],
     )
     def test_a_mistake_in_the_file_is_said_plainly(self, run, tmp_path, toml, message):

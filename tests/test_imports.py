@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
+import termios
 from concurrent.futures import ThreadPoolExecutor
 from time import tzset
 
@@ -320,14 +324,16 @@ def test_an_export_without_its_end_is_told(client):
     assert report["created"] == {"thread": 1}
 
 
-def test_a_format_of_tomorrow_is_refused(client):
+@pytest.mark.parametrize(("name", "told"), [(HEADER["format"], "'threadkeep-export' 2"), ("x" * 100_000, "xxx")])
+def test_a_format_of_tomorrow_is_refused(client, name, told):
     answer = httpx2.post(
         f"{client.base_url}import",
-        content=json.dumps(HEADER | {"version": 2}),
+        content=json.dumps({"format": name, "version": 2}),
         headers={"Authorization": f"Bearer {client.api_key}"},
     )
     assert answer.status_code == 400
-    assert "'threadkeep-export' 2 is not known here" in answer.json()["error"]["message"]
+    assert f"{told} is not known here" in answer.json()["error"]["message"]
+    assert len(answer.content) < 1000
 
 
 def test_another_projects_thread_takes_nothing_in(server, client, new_client):
@@ -584,6 +590,14 @@ class TestOfOthers:
         told = client.beta.threads.messages.retrieve("msg_1", thread_id=thread_id)
         assert (told.status, told.attachments, told.metadata) == ("completed", [], {})
 
+    def test_an_assistant_of_a_model_that_takes_no_temperature(self, client):
+        assistant_id = new_id(client, "asst")
+        assistant = {"id": assistant_id, "object": "assistant", "created_at": 1, "model": "o3-mini"}
+        report = take_in(client, {**assistant, "temperature": None, "top_p": None})
+        assert report["created"] == {"assistant": 1}
+        told = client.beta.assistants.retrieve(assistant_id)
+        assert (told.temperature, told.top_p) == (1.0, 1.0)
+
     def test_a_folder_of_threads(self, client, tmp_path, server):
         thread_id = new_id(client, "thread")
         exported = {
@@ -598,7 +612,8 @@ class TestOfOthers:
         gone = {"export_schema": "assistants-thread-export/v1", "thread_id": "thread_gone", "thread": None}
         (tmp_path / "threads").mkdir()
         (tmp_path / "threads" / "a.json").write_text(json.dumps(exported, indent=2))
-        (tmp_path / "threads" / "b.json").write_text(json.dumps(gone, indent=2))
+        # Its name is no text.
+        (tmp_path / "threads" / "b\udcff.json").write_text(json.dumps(gone, indent=2))
         (tmp_path / "assistants.json").write_text(
             json.dumps([{"id": "asst_a", "object": "assistant", "created_at": 1, "model": "m", "tools": []}], indent=2)
         )
@@ -607,7 +622,9 @@ class TestOfOthers:
         report = json.loads(done.stdout)
         assert done.returncode == 1
         assert report["created"] == {"assistant": 1, "thread": 1, "message": 2}
-        assert problems(report) == [("threads/b.json", "the export of thread_gone has no thread: it was gone already")]
+        assert problems(report) == [
+            ("threads/b\ufffd.json", "the export of thread_gone has no thread: it was gone already")
+        ]
 
     def test_conversations_and_their_items(self, client):
         name = new_id(client, "conv")
@@ -707,6 +724,14 @@ class TestOfOthers:
         tzset()
         assert client.beta.threads.retrieve(thread_id).created_at == 1767323045
 
+    def test_a_time_that_is_no_time_is_told(self, client):
+        thread_id = new_id(client, "thread")
+        flat = {"thread_id": thread_id, "role": "user", "text": "x", "created_at": 10**400}
+        listed_newest_first = {"data": [flat, {**flat, "created_at": 1}], "has_more": False}
+        for lines in ([flat], [[flat]], [listed_newest_first]):
+            report = take_in(client, *lines)
+            assert (1, "a time is out of range") in [(report["refused"], problem) for _, problem in problems(report)]
+
     @pytest.mark.parametrize("text", ["nonsense\n", "5\n", '{"a": 1}\n', "[[[[\n", '{"object": "list", "data": [5]}\n'])
     def test_what_nobody_understands_is_told(self, client, text):
         report = take_in(client, text=text)
@@ -735,10 +760,58 @@ def test_the_commands_move_a_project_through_a_pipe(server, client, tmp_path):
     assert run_command(server, "export", file, "--project", thread_id).returncode == 0
     assert file.read_bytes() == exported.stdout
     assert file.stat().st_mode & 0o777 == 0o600
-    assert b"exists already" in run_command(server, "export", file).stderr
+    for there in (file, "."):
+        assert b"exists already" in run_command(server, "export", there).stderr
     command = [sys.executable, "-m", "threadkeep", "import", "-", "--database", other["database"]]
     moved = subprocess.run(command, input=exported.stdout, capture_output=True, check=True)
     assert moved.stdout.decode() == "imported 1 thread, 1 message\n"
+
+
+@pytest.fixture
+def importing(tmp_path):
+    """`threadkeep import` of a pipe that has nothing yet, and what writes to it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "threadkeep", "import", pipe, "--database", f"sqlite:///{tmp_path / 'test.db'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # It is open as soon as the other end is.
+        with pipe.open("wb") as out:
+            yield process, out
+        process.kill()
+
+
+def test_a_pipe_can_be_imported_by_its_name(importing):
+    process, out = importing
+    out.write(json.dumps(message("thread_1", "msg_1")).encode())
+    out.close()
+    assert process.communicate(timeout=60) == (b"imported 1 thread, 1 message\n", b"")
+
+
+def test_what_others_have_written_does_not_move_about_on_the_terminal(importing):
+    process, out = importing
+    out.write(json.dumps(message("thread_1", "msg_1\x1b[2J", role="\nline 9: fine")).encode())
+    out.close()
+    told = process.communicate(timeout=60)[0].decode().splitlines()
+    assert told[0] == "imported nothing"
+    assert told[1].startswith("line 1: message msg_1\\x1b[2J: role: Invalid value: '\\nline 9: fine'.")
+    assert len(told) == 2
+
+
+def test_ctrl_c_ends_an_import_that_waits_for_a_silent_pipe(importing):
+    process, out = importing
+    # It comes back for more as soon as it has read this.
+    out.write(b"\n")
+    out.flush()
+    while not is_drained(out):
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+
+
+def is_drained(pipe):
+    """Whether all that was written has been read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) == 0
 
 
 def test_a_long_import_leaves_no_log_of_its_size(tmp_path):

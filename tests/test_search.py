@@ -75,6 +75,11 @@ def test_a_result_has_the_thread_the_message_and_the_text_around(server, client)
         ("name", [7]),
         ("ada@example.com", [7]),
         ("हिन्दी", [8]),
+        ("product", [9]),
+        ("product™", [9]),
+        ("mhz", [9]),
+        ("5 MHz", [9]),
+        ("hello", [9]),
         ("und OR oder", []),
         ('"lisbon" AND NOT', []),
         ("nobody", []),
@@ -92,6 +97,7 @@ def test_words_are_found_the_same_way_on_every_database(client, find, q, numbers
         "\ufb01 is a ligature",
         "pi is 3.14, user_name ada@example.com",
         "यह हिन्दी है",
+        "Product™ — 5㎒, \U0001d407\U0001d41e\U0001d425\U0001d425\U0001d428",
     )
     assert sorted(find(q)) == sorted(ids[number] for number in numbers)
 
@@ -126,7 +132,7 @@ def test_what_cannot_be_looked_for_is_refused(server, client, q):
 
 
 def test_a_cursor_that_is_none_is_refused(server, client):
-    for after in ("found_x", "found_", "msg_x", "found_99999999999999999999"):
+    for after in ("found_x", "found_", "msg_x", "found_99999999999999999999", f"found_{'9' * 5000}"):
         with pytest.raises(openai.BadRequestError) as caught:
             results(server, client, q="word", after=after)
         assert caught.value.param == "after"

@@ -147,6 +147,15 @@ def test_today_is_this_day_in_utc_of_one_project_or_key(url):
     assert on(url, work) == (4, 2)
 
 
+def test_the_first_day_of_all_is_a_day(url):
+
+    async def nothing(_store):
+        """The schema is all."""
+
+    on(url, nothing)
+    assert report(url, "--until", "0001-01-01") == []
+
+
 def test_the_command_says_what_it_can_divide_by(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "threadkeep", "usage", "--by", "colour"],

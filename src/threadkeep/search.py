@@ -5,6 +5,7 @@ Differs from OpenAI: there was no search.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -24,6 +25,7 @@ PREFIX_CHARACTERS_MIN = 2
 SNIPPET_CHARACTERS = 160
 # Messages that are looked through one by one before the index of words is asked, where that is done.
 NEWEST = 10_000
+_POSITION = re.compile("[0-9]{1,19}")
 
 
 class SearchParams(Struct, kw_only=True, frozen=True):
@@ -112,7 +114,8 @@ def _id(position: int) -> str:
 def _position(cursor: str) -> int:
     ids.check("after", cursor, "found")
     digits = cursor.removeprefix("found_")
-    if not (digits.isascii() and digits.isdigit() and int(digits) <= BIGINT_MAX):
+    # Python refuses to turn very many digits into a number.
+    if not _POSITION.fullmatch(digits) or int(digits) > BIGINT_MAX:
         raise invalid.invalid_value("after", "it is not the id of a search result")
     return int(digits)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import math
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ ENV_PREFIX = "THREADKEEP_"
 # Of the variable that names a secret's file.
 FILE_SUFFIX = "_FILE"
 PORT_MAX = 65_535
+# As much as none: milliseconds of it, and the time of now, still fit into the database's numbers.
+NUMBER_MAX = 10**15
 
 
 def _setting(
@@ -29,7 +30,7 @@ def _setting(
     off: str = "",
     secret: bool = False,
     minimum: int | None = None,
-    maximum: float = math.inf,
+    maximum: float = NUMBER_MAX,
     is_table: bool = False,
 ) -> Any:
     """`off`: what its flag `--no-...` does, where the default is true. A number without `minimum` is above zero.
@@ -266,7 +267,7 @@ class Described:
         """A TOML value, refused when it has another type."""
         if self.type not in (bool, int, float, str) and isinstance(value, list):
             return tuple(str(part) for part in value)
-        if self.type is float and type(value) is int:
+        if self.type is float and type(value) is int and abs(value) <= NUMBER_MAX:
             value = float(value)
         if type(value) is not self.type:
             raise CommandError(f"{source}: {self.name} must be {self.kind}, not {value!r}.")
@@ -274,7 +275,7 @@ class Described:
 
     def _in_range(self, number: float, source: str) -> float:
         is_enough = number > 0 if self.minimum is None else number >= self.minimum
-        if not (is_enough and number <= self.maximum and number != math.inf):
+        if not (is_enough and number <= self.maximum):
             raise CommandError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
         return number
 

@@ -73,9 +73,17 @@ def _use_openai_variables(values: dict[str, Any], sources: dict[str, str], envir
     key = environ.get(_OPENAI_KEY, "").strip()
     asked = values.get("upstream_url", "")
     # Never a key of OpenAI for a server that somebody else runs.
-    is_meant = sources["upstream_url"] == _OPENAI_URL or urlsplit(asked).hostname == _OPENAI_HOST
+    is_meant = sources["upstream_url"] == _OPENAI_URL or _host_of(asked) == _OPENAI_HOST
     if key and asked and is_meant and not values.get("upstream_key"):
         values["upstream_key"], sources["upstream_key"] = key, _OPENAI_KEY
+
+
+def _host_of(url: str) -> str | None:
+    """The host of what may be no URL: that is told later."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _is_here(url: str, settings: Settings) -> bool:
@@ -152,7 +160,8 @@ def _read_text(path: str) -> str:
 def _read_file(path: str) -> dict[str, Any]:
     try:
         content = tomllib.loads(_read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    # What is raised for a number of too many digits is none of TOML's own errors.
+    except ValueError as error:
         raise CommandError(f"{path} is not valid TOML: {error}.") from None
     known = [setting.name for setting in table()]
     for key in content:

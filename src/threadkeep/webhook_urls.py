@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from threadkeep import invalid
@@ -9,6 +10,9 @@ from threadkeep.addresses import is_disguised, is_public, literal
 
 # Named in a refusal where it would help.
 SETTING = "--webhook-private-addresses"
+# A name and its parts, as the domain name system has them; underscores are in use.
+_NAME_CHARACTERS_MAX = 253
+_LABEL = re.compile("[a-z0-9_-]{1,63}")
 
 
 def check(url: str, *, allows_private: bool) -> None:
@@ -61,7 +65,14 @@ def _fault_of_host(host: str, *, allows_private: bool) -> str | None:
     if is_disguised(host):
         return f"expected a name or an address with four numbers, not {host!r}"
     address = literal(host)
+    if address is None and not _is_name(host):
+        return f"expected a name or an address, not {host!r}"
     is_local = host.removesuffix(".") == "localhost" if address is None else not is_public(address)
     if is_local and not allows_private:
         return f"private addresses are refused, unless the server allows them with {SETTING}"
     return None
+
+
+def _is_name(host: str) -> bool:
+    name = host.removesuffix(".")
+    return len(name) <= _NAME_CHARACTERS_MAX and all(map(_LABEL.fullmatch, name.split(".")))

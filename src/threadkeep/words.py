@@ -16,6 +16,8 @@ WORD_CHARACTERS_MAX = 64
 _ALONE = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])[^\W_])+")
+# A single character that stands for letters and is none: what it follows is a word without it, as in `Product™`.
+_SYMBOL = re.compile(r"[\u2100-\u214f\u3200-\u33ff\U0001f100-\U0001f2ff](?<![^\W_])")
 
 
 class _Marks(dict[int, int | None]):
@@ -39,7 +41,9 @@ def _fold(text: str) -> str:
     """The text without case and marks."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKD", text.casefold()).translate(_WITHOUT_MARKS)
+    apart = _SYMBOL.sub(r" \g<0> ", text)
+    # In this order: a symbol such as `㎒` has no case, but what it stands for has.
+    return unicodedata.normalize("NFKD", apart).casefold().translate(_WITHOUT_MARKS)
 
 
 def of(text: str) -> list[str]:

@@ -124,11 +124,12 @@ def test_views_of_extensions_do_not_make_a_database_that_of_others(url):
     assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
 
 
-def test_a_database_with_other_tables_is_refused_and_left_alone(url):
-    run_sql(url, "create table of_others (n int)")
+@pytest.mark.parametrize("name", ["of_others", "migrations"])
+def test_a_database_with_other_tables_is_refused_and_left_alone(url, name):
+    run_sql(url, f"create table {name} (n int)")
     with pytest.raises(CommandError, match="holds other tables"):
         with_stores(url, None)
-    run_sql(url, "drop table of_others")
+    run_sql(url, f"drop table {name}")
     assert with_stores(url, lambda store: store.read(migrate.version)) == migrate.LATEST
 
 

@@ -279,6 +279,17 @@ def test_a_backup_taken_while_writing_is_whole_and_private(path, tmp_path):
     assert kept == [f"{n:04}" for n in range(len(kept))]
 
 
+def test_two_commands_do_not_write_one_file_at_the_same_time(path, tmp_path):
+    with_store(path, nothing)
+    copy = tmp_path / "copy.db"
+    with files.new_file(copy) as partial:
+        with pytest.raises(CommandError, match="Another command is writing"):
+            backups.copy(path, copy)
+        partial.write_bytes(b"whole")
+    assert copy.read_bytes() == b"whole"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["copy.db"]
+
+
 @pytest.mark.parametrize("content", [b"not a database, but long enough to look at " * 100])
 def test_a_file_that_is_no_database_is_refused(path, content):
     path.parent.mkdir()

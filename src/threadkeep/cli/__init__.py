@@ -34,8 +34,10 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command."""
+    _open_missing_streams()
     arguments = parser().parse_args(argv)
     try:
+        _require_text(argv if argv is not None else sys.argv[1:])
         settings, sources = load(_flags(arguments), os.environ, arguments.config or "")
         arguments.command(arguments, settings, sources)
         sys.stdout.flush()
@@ -49,6 +51,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"threadkeep: {error.message}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_missing_streams() -> None:
+    """Whoever started this may have closed some: a file that is opened next would get what is printed there."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Nothing can be read from it either, so an import says that it cannot.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
+def _require_text(argv: Sequence[str]) -> None:
+    """Raises `CommandError` for bytes that are no text, which no database takes."""
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise CommandError(f"The argument {argument!r} is not UTF-8 text.") from None
 
 
 def parser() -> argparse.ArgumentParser:

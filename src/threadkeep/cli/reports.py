@@ -87,7 +87,7 @@ def _settings(arguments: argparse.Namespace, settings: Settings, sources: dict[s
 def _usage(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     by = arguments.by
     last = arguments.until or usage.today()
-    first = arguments.since or last - timedelta(days=USAGE_DAYS)
+    first = arguments.since or last - min(timedelta(days=USAGE_DAYS), last - date.min)
     rows = with_store(settings, lambda store: usage.report(store, first, last, by), must_exist=True)
     counts = ("runs", "prompt_tokens", "cached_tokens", "completion_tokens")
     if arguments.json:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Self, TypeAlias
 
@@ -15,6 +17,7 @@ from threadkeep import exports
 from threadkeep.context import Context
 from threadkeep.errors import CommandError
 from threadkeep.imports import Importer, Report
+from threadkeep.store import files
 from threadkeep.store.interface import Store
 
 Counts: TypeAlias = Counter[str]
@@ -54,7 +57,7 @@ async def read(ctx: Context, file: str, *, dry_run: bool) -> Report:
     try:
         with _Progress() as progress:
             for path in sources:
-                name = str(path.relative_to(file)) if path and len(sources) > 1 else ""
+                name = _shown(path.relative_to(file)) if path and len(sources) > 1 else ""
                 await _take(importer, path, name, progress)
             return await importer.finish()
     finally:
@@ -63,7 +66,7 @@ async def read(ctx: Context, file: str, *, dry_run: bool) -> Report:
 
 async def _take(importer: Importer, path: Path | None, name: str, progress: _Progress) -> None:
     try:
-        with path.open("rb") if path else os.fdopen(os.dup(sys.stdin.fileno()), "rb") as source:
+        with path.open("rb", 0) if path else os.fdopen(os.dup(sys.stdin.fileno()), "rb", 0) as source:
             await importer.take(_pieces(source, progress, importer.report), name)
     except OSError as error:
         raise CommandError(f"Cannot read {path or 'standard input'}: {error.strerror}.") from None
@@ -85,9 +88,14 @@ def told(report: Report) -> Iterator[str]:
         yield f"already there: {known}"
     for problem in report.problems[:PROBLEMS_SHOWN]:
         what = " ".join(filter(None, (problem.kind, problem.id)))
-        yield f"{problem.where}: {what}{': ' if what else ''}{problem.problem}"
+        yield _on_one_line(f"{problem.where}: {what}{': ' if what else ''}{problem.problem}")
     if report.refused > PROBLEMS_SHOWN:
         yield f"... and {report.refused - PROBLEMS_SHOWN} more; --json shows the first thousand"
+
+
+def _on_one_line(text: str) -> str:
+    """What others have written must not move about on a terminal, nor look like another line of the report."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 @contextmanager
@@ -95,16 +103,9 @@ def _opened_new(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    partial = path.with_name(path.name + ".partial")
-    if path.exists():
-        raise CommandError(f"{path} exists already.", "Give a new name.")
-    try:
-        # What was said is nobody else's business.
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            yield out
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # What was said is nobody else's business.
+    with files.new_file(path) as partial, partial.open("wb") as out:
+        yield out
 
 
 def _sources(file: str) -> Iterator[Path | None]:
@@ -118,16 +119,38 @@ def _sources(file: str) -> Iterator[Path | None]:
         if not existing:
             raise CommandError(f"{path} has neither assistants.json nor threads/*.json.", "Name the file itself.")
         yield from existing
-    elif path.is_file():
+    elif path.exists():
         yield path
     else:
         raise CommandError(f"There is no file at {path}.")
 
 
-async def _pieces(source: BinaryIO, progress: _Progress, report: Report) -> AsyncIterator[bytes]:
-    while piece := source.read(PIECE_BYTES):
+def _shown(path: Path) -> str:
+    """A file's name as text, whatever its bytes are."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+async def _pieces(source: FileIO, progress: _Progress, report: Report) -> AsyncIterator[bytes]:
+    while True:
+        await _readable(source)
+        if not (piece := source.read(PIECE_BYTES)):
+            return
         yield piece
         progress.show(lambda: spell(report.created) or spell(report.known))
+
+
+async def _readable(source: FileIO) -> None:
+    """Waits for a pipe, which may be silent for long: Ctrl-C is heeded only while the event loop is free."""
+    loop, is_readable = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(source, is_readable.set)
+    except OSError:
+        # A file, of which there is always something to read.
+        return
+    try:
+        await is_readable.wait()
+    finally:
+        loop.remove_reader(source)
 
 
 class _Progress:

@@ -37,6 +37,8 @@ _NEVER_NULL = {
     "tool_choice",
     "parallel_tool_calls",
     "status",
+    "temperature",
+    "top_p",
 }
 # The outcome of what was there already.
 KNOWN = "known"

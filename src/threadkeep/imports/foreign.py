@@ -351,7 +351,7 @@ def _seconds(value: Any) -> int:
         case bool() | None:
             return 0
         case int() | float():
-            return int(value) if value < _SECONDS_MAX else int(value / 1000)
+            return int(value if value < _SECONDS_MAX else value // 1000)
         case str() if _NUMBER.fullmatch(value):
             return _seconds(float(value))
         case str():

@@ -84,7 +84,8 @@ class Importer:
             elif told.format:
                 is_ours = True
                 if (told.format, told.version) != (exports.FORMAT, exports.VERSION):
-                    raise BadRequestError(f"{where}: the format {told.format!r} {told.version} is not known here.")
+                    its_format = f"{told.format!r} {told.version}"[:PROBLEM_CHARACTERS_MAX]
+                    raise BadRequestError(f"{where}: the format {its_format} is not known here.")
             elif len(line) <= READ_ON_LOOP_BYTES_MAX:
                 await self._gather(reading.read(where, told.kind, told.object))
             else:

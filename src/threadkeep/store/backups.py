@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 
 from threadkeep.errors import CommandError
-from threadkeep.store import files
+from threadkeep.store import files, migrate
 from threadkeep.store.interface import Transaction
 from threadkeep.store.sqlite_reader import SqliteTransaction
 
@@ -25,31 +25,23 @@ def copy(source: Path, destination: Path, finish: Callable[[Transaction], None] 
     """
     if not source.is_file():
         raise CommandError(f"There is no database at {source}.")
-    if destination.exists():
-        raise CommandError(f"{destination} exists already.", "Give a new name.")
     if not destination.parent.is_dir():
         raise CommandError(f"There is no folder {destination.parent}.")
-    partial = _partial(destination)
     try:
-        connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
-        try:
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            connection.execute("vacuum into ?", (str(partial),))
-        finally:
-            connection.close()
-        if finish:
-            _change(partial, finish)
-        _sync(partial)
-        partial.rename(destination)
+        with files.new_file(destination) as partial:
+            with closing(apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+                connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+                connection.execute("vacuum into ?", (str(partial),))
+            if finish:
+                _change(partial, finish)
+            _sync(partial)
         _sync(destination.parent)
     except apsw.ReadOnlyError:
-        partial.unlink(missing_ok=True)
         raise CommandError(
             f"Cannot read {source}: its folder is read-only for this user, and SQLite keeps files of its own there.",
             "Run this as the user of the server; or stop the server, copy the folder, and back up the copy.",
         ) from None
     except (apsw.Error, OSError) as error:
-        partial.unlink(missing_ok=True)
         raise CommandError(f"Cannot copy {source} to {destination}: {_why(error)}.") from None
 
 
@@ -82,24 +74,13 @@ def _change(path: Path, unit: Callable[[Transaction], None]) -> None:
             unit(SqliteTransaction(connection))
 
 
-def _partial(destination: Path) -> Path:
-    """An empty private file beside `destination`, which gets its name when it is whole."""
-    partial = destination.with_name(destination.name + ".partial")
-    try:
-        partial.unlink(missing_ok=True)
-        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        raise CommandError(f"Cannot write {destination}: {os.strerror(error.errno or 0)}.") from None
-    return partial
-
-
 def _check(backup: Path) -> None:
     if not backup.is_file():
         raise CommandError(f"There is no file at {backup}.")
     try:
         connection = apsw.Connection(str(backup), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            usable = connection.pragma("quick_check") == "ok" and connection.table_exists("main", "migrations")
+            usable = connection.pragma("quick_check") == "ok" and migrate.is_ours(SqliteTransaction(connection))
         finally:
             connection.close()
     except apsw.Error:
@@ -132,7 +113,8 @@ def _hold(connection: apsw.Connection) -> bool:
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         connection.execute("begin immediate")
-        return connection.table_exists("main", "migrations")
+        # Whosoever it is: a slip may have named another program's database.
+        return bool(connection.execute("select count(*) from sqlite_master").get)
     except apsw.BusyError:
         raise
     except apsw.Error:

@@ -82,7 +82,10 @@ class Checkpointer:
 
     def _start(self, mode: int) -> asyncio.Future[bool]:
         self._running = asyncio.get_running_loop().run_in_executor(self._executor, self._checkpoint, mode)
-        self._running.add_done_callback(lambda running: self._finished(mode, done=running.result()))
+        self._running.add_done_callback(
+            # Whoever waited for it may have been stopped, by Ctrl-C.
+            lambda running: self._finished(mode, done=not running.cancelled() and running.result())
+        )
         return self._running
 
     def _finished(self, mode: int, *, done: bool) -> None:

@@ -1,9 +1,11 @@
-"""The files of an embedded database: who may read them, and which process serves them."""
+"""Files: who may read those of an embedded database, which process serves them, and how a new one is written."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from threadkeep.errors import CommandError
@@ -29,6 +31,48 @@ def identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """An empty private file beside `path`, which gets that name when the block has ended well, and goes otherwise.
+
+    Two commands never write the same one; what was left by one that was killed is replaced. Raises `CommandError`.
+    """
+    if path.exists():
+        raise CommandError(f"{path} exists already.", "Give a new name.")
+    partial = path.with_name(path.name + ".partial")
+    lock_path = path.with_name(path.name + ".partial.lock")
+    try:
+        lock = _sole_writer(path, lock_path)
+    except OSError as error:
+        raise CommandError(f"Cannot write {path}: {os.strerror(error.errno or 0)}.") from None
+    try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        yield partial
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+        lock_path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _sole_writer(path: Path, lock_path: Path) -> int:
+    """An open file that is locked while `path` is being written. It has none of the data: SQLite locks what has."""
+    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    is_busy = False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some network file systems know no locks; a copy there is better than none.
+        is_busy = isinstance(error, BlockingIOError)
+    status = os.fstat(lock)
+    # Whoever has just let go of it has also removed it.
+    if is_busy or identity(lock_path) != (status.st_dev, status.st_ino):
+        os.close(lock)
+        raise CommandError(f"Another command is writing {path}.", "Wait for it, or give a new name.")
+    return lock
 
 
 class ServingLock:

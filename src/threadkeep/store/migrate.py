@@ -83,6 +83,12 @@ MIGRATIONS = _load()
 LATEST = MIGRATIONS[-1].version
 
 
+def is_ours(tx: Transaction) -> bool:
+    """Whether it is a Threadkeep database, of whatever version."""
+    _, ours = tx.one(sql.count_tables) or (0, 0)
+    return bool(ours)
+
+
 def version(tx: Transaction) -> int | None:
     """The schema's version, None for an empty database. Raises `CommandError` for one that is not ours to use."""
     tables, ours = tx.one(sql.count_tables) or (0, 0)

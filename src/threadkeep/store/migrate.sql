@@ -1,10 +1,15 @@
+-- How many there are, and whether `migrations` is ours: other programs have a table of that name too.
 -- One statement, because another node may be making the tables at this moment.
 -- name: count_tables [sqlite]
-select count(*), count(case when name = 'migrations' then 1 end) from sqlite_master where type = 'table'
+select count(*), (select count(*) from pragma_table_info('migrations') where name = 'compatible_from')
+from sqlite_master where type = 'table'
 
 -- name: count_tables [postgres]
 -- Extensions such as Citus and pg_stat_statements put views there.
-select count(*), count(case when table_name = 'migrations' then 1 end)
+select count(*), (
+    select count(*) from information_schema.columns
+    where table_schema = current_schema() and table_name = 'migrations' and column_name = 'compatible_from'
+)
 from information_schema.tables where table_schema = current_schema() and table_type = 'BASE TABLE'
 
 -- name: create_migrations
