@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Self, TypeAlias
@@ -25,6 +25,8 @@ Counts: TypeAlias = Counter[str]
 PIPE = "-"
 PIECE_BYTES = 256 * 1024
 SHOWN_EVERY_S = 0.2
+# How often a silent pipe is left for a moment, to heed Ctrl-C.
+HEED_EVERY_S = 0.5
 PROBLEMS_SHOWN = 20
 _PLURALS = {"run_step": "run steps", "message_version": "earlier versions"}
 
@@ -148,7 +150,10 @@ async def _readable(source: FileIO) -> None:
         # A file, of which there is always something to read.
         return
     try:
-        await is_readable.wait()
+        while not is_readable.is_set():
+            # A signal that comes just before the event loop begins to wait does not wake it.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(is_readable.wait(), HEED_EVERY_S)
     finally:
         loop.remove_reader(source)
 
