@@ -773,7 +773,10 @@ def importing(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "threadkeep", "import", pipe, "--database", f"sqlite:///{tmp_path / 'test.db'}"]
+    # Tests that a script began in the background ignore Ctrl-C, and what they start would too.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        signal.signal(signal.SIGINT, ours)
         # It is open as soon as the other end is.
         with pipe.open("wb") as out:
             yield process, out
