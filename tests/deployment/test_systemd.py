@@ -65,7 +65,8 @@ def test_systemd_finds_nothing_to_say_of_a_unit(unit, place, tmp_path):
         text=True,
         check=True,
     ).stdout
-    assert said == ""
+    # Of other units that the machine has it may have something to say.
+    assert [line for line in said.splitlines() if "threadkeep" in line] == []
 
 
 def test_systemd_gives_a_server_the_time_that_it_takes_to_stop():
