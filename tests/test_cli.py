@@ -200,9 +200,16 @@ class TestRefusingToStart:
         assert run("backup", "before.db").stdout == "wrote before.db\n"
 
     @pytest.mark.parametrize(
-        "arguments", [("get", "/threads"), ("backup", "x.db"), ("keys", "list"), ("projects", "list")]
+        "arguments",
+        [
+            ("get", "/threads"),
+            ("backup", "x.db"),
+            ("keys", "list"),
+            ("projects", "list"),
+            ("webhooks", "create", "https://app.example.com/hook"),
+        ],
     )
-    def test_commands_that_look_make_no_database(self, run, tmp_path, arguments):
+    def test_commands_that_need_a_database_make_none(self, run, tmp_path, arguments):
         refused = run(*arguments)
         assert refused.returncode == 1
         assert "There is no database at threadkeep-data/threadkeep.db" in refused.stderr

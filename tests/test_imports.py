@@ -320,7 +320,7 @@ def test_what_is_left_out_of_an_object_is_told(client):
 
 def test_an_export_without_its_end_is_told(client):
     report = take_in(client, HEADER, thread_line(new_id(client, "thread")))
-    assert problems(report) == [("line 3", "the export is not complete: its end is missing")]
+    assert problems(report) == [("after line 2", "the export is not complete, its end is missing")]
     assert report["created"] == {"thread": 1}
 
 
@@ -783,11 +783,18 @@ def importing(tmp_path):
         process.kill()
 
 
+def test_an_empty_input_is_told(client):
+    assert problems(take_in(client)) == [("the input", "it is empty")]
+    assert problems(take_in(client, text="\n")) == [("the input", "it is empty")]
+
+
 def test_a_pipe_can_be_imported_by_its_name(importing):
     process, out = importing
     out.write(json.dumps(message("thread_1", "msg_1")).encode())
     out.close()
-    assert process.communicate(timeout=60) == (b"imported 1 thread, 1 message\n", b"")
+    told, aside = process.communicate(timeout=60)
+    assert told == b"imported 1 thread, 1 message\n"
+    assert aside.startswith(b"made a new database: sqlite:////")
 
 
 def test_what_others_have_written_does_not_move_about_on_the_terminal(importing):
@@ -808,8 +815,10 @@ def test_ctrl_c_ends_an_import_that_waits_for_a_silent_pipe(importing):
     while not is_drained(out):
         os.sched_yield()
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == (b"", b"")
-    assert process.returncode == 130
+    told, aside = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, b"")
+    assert aside.startswith(b"made a new database: ")
+    assert aside.count(b"\n") == 1
 
 
 def is_drained(pipe):

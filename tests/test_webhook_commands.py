@@ -19,11 +19,13 @@ PRIVATE = "https://10.0.0.1/hook"
 
 @pytest.fixture
 def run(tmp_path):
-    """`run("list")` in an empty folder; gives the finished process."""
+    """`run("list")` in a folder with an empty database; gives the finished process."""
+    threadkeep = [sys.executable, "-m", "threadkeep"]
+    subprocess.run([*threadkeep, "migrate"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
 
     def command(*arguments, **environ):
         return subprocess.run(
-            [sys.executable, "-m", "threadkeep", "webhooks", *arguments],
+            [*threadkeep, "webhooks", *arguments],
             cwd=tmp_path,
             env={**os.environ, **environ},
             capture_output=True,

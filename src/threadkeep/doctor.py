@@ -193,7 +193,7 @@ async def _future(store: Store) -> list[Finding]:
 async def _keys(settings: Settings, store: Store) -> Finding:
     keys = await projects.usable_keys(store)
     if settings.api_key or keys.of_hash:
-        return Finding("keys", "ok", f"needed; {len(keys.of_hash) + bool(settings.api_key)} are usable")
+        return Finding("keys", "ok", f"needed; usable: {len(keys.of_hash) + bool(settings.api_key)}")
     if not settings.is_loopback:
         message = f"there is no usable key, and the server is to listen on {settings.host}: it will refuse to start"
         return Finding("keys", "problem", message, "Make one: threadkeep keys create")

@@ -21,7 +21,7 @@ from threadkeep.errors import CommandError
 from threadkeep.http.connection import Connection, Hub
 from threadkeep.processes import Processes
 from threadkeep.settings import Settings
-from threadkeep.store import SQLITE_PREFIX, is_shared, sqlite_path
+from threadkeep.store import is_missing, is_shared, place
 
 BACKLOG = 2048
 # New objects between two looks for garbage; Python's own figure is 700.
@@ -87,7 +87,7 @@ async def serve(app: Threadkeep, listener: socket.socket, stop: asyncio.Event) -
 
 
 async def _serve(settings: Settings, listener: socket.socket, announce: Callable[[str], None], number: int) -> None:
-    is_new = not is_shared(settings) and not sqlite_path(settings.database).exists()
+    is_new = is_missing(settings)
     app = Threadkeep(settings)
     async with app.running(), _metrics_served(app, number):
         _require_key(app)
@@ -255,7 +255,7 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool, is_new
     keys = "none needed: only programs on this machine can connect" if is_open else "needed"
     return "\n".join(
         [
-            f"  database  {_database(settings)}{'  (new and empty)' if is_new else ''}",
+            f"  database  {place(settings)}{'  (new and empty)' if is_new else ''}",
             f"  api       {address}/v1" + (f"  (socket {settings.uds})" if settings.uds else ""),
             f"  models    {_models(settings)}",
             *([] if settings.worker else ["  runs      not executed here, but by `threadkeep worker`"]),
@@ -268,13 +268,6 @@ def banner(settings: Settings, listener: socket.socket, *, is_open: bool, is_new
             f'  {curl} {address}/v1/threads{headers} -d \'{{"metadata": {{"user": "me"}}}}\'',
         ]
     )
-
-
-def _database(settings: Settings) -> str:
-    """With the whole path: started in another folder, a relative one would name another file."""
-    if is_shared(settings):
-        return settings.database_shown
-    return f"{SQLITE_PREFIX}{sqlite_path(settings.database).absolute()}"
 
 
 def _models(settings: Settings) -> str:

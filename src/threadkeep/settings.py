@@ -276,8 +276,15 @@ class Described:
     def _in_range(self, number: float, source: str) -> float:
         is_enough = number > 0 if self.minimum is None else number >= self.minimum
         if not (is_enough and number <= self.maximum):
-            raise CommandError(f"{source}: {number} is out of range.", f"The default is {self.spelled_default}.")
+            raise CommandError(
+                f"{source}: {number} is out of range.", f"Give {self._range}; the default is {self.spelled_default}."
+            )
         return number
+
+    @property
+    def _range(self) -> str:
+        least = "more than 0" if self.minimum is None else f"{self.minimum} or more"
+        return least if self.maximum == NUMBER_MAX else f"{least}, and at most {self.maximum}"
 
     @property
     def kind(self) -> str:

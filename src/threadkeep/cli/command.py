@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import json
 import re
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 from threadkeep import context, projects, threads
 from threadkeep.errors import CommandError
 from threadkeep.settings import Settings, table
-from threadkeep.store import create_store, is_shared, migrate, sqlite_path
+from threadkeep.store import create_store, is_missing, migrate, place, sqlite_path
 from threadkeep.store.interface import Store
 
 T = TypeVar("T")
@@ -82,7 +83,8 @@ def with_store(
     writes_much: bool = False,
 ) -> T:
     """Runs `work` on the open store, beside a server that may be using it too; a new database gets its schema."""
-    if must_exist and not is_shared(settings) and not sqlite_path(settings.database).exists():
+    is_new = is_missing(settings)
+    if must_exist and is_new:
         raise CommandError(
             f"There is no database at {sqlite_path(settings.database)}.",
             "Name the right one with --database, or go to the folder where the server runs.",
@@ -95,6 +97,9 @@ def with_store(
             if migrated:
                 await migrate.prepare(store)
                 await projects.ensure_default(store, now())
+            if is_new:
+                # It may have been meant to be there: a relative path names one for each folder.
+                print(f"made a new database: {place(settings)}", file=sys.stderr)
             return await work(store)
         finally:
             await store.close()
@@ -106,16 +111,14 @@ def in_project(
     arguments: argparse.Namespace,
     settings: Settings,
     operation: Callable[[context.Context], Awaitable[T]],
-    *,
-    must_exist: bool = False,
 ) -> T:
-    """Runs an operation for the project that `--project` names."""
+    """Runs an operation for the project that `--project` names, in a database that is there."""
 
     async def work(store: Store) -> T:
         project = await projects.find(store, arguments.project)
         return await operation(context.outside_a_server(store, settings, project.project_id))
 
-    return with_store(settings, work, must_exist=must_exist)
+    return with_store(settings, work, must_exist=True)
 
 
 def print_rows(arguments: argparse.Namespace, rows: list[Any], line: Callable[[Any], str], noun: str) -> None:

@@ -62,7 +62,7 @@ def _create(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]
 
 def _list(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]) -> None:
     params = ListParams(limit=100, order="asc")
-    page = in_project(arguments, settings, lambda ctx: webhooks.list_(ctx, params), must_exist=True)
+    page = in_project(arguments, settings, lambda ctx: webhooks.list_(ctx, params))
     found = [json.loads(bytes(webhook)) for webhook in page.data]
     if arguments.json:
         print(json.dumps(found))
@@ -110,7 +110,7 @@ def _delete(arguments: argparse.Namespace, settings: Settings, _: dict[str, str]
 def _of_one(arguments: argparse.Namespace, settings: Settings, operation: Callable[[Context, str], Awaitable[T]]) -> T:
     """Runs an operation on the webhook that the command names."""
     webhook_id = arguments.webhook_id
-    return in_project(arguments, settings, lambda ctx: operation(ctx, webhook_id), must_exist=True)
+    return in_project(arguments, settings, lambda ctx: operation(ctx, webhook_id))
 
 
 def _events(names: str | None) -> list[str] | None:

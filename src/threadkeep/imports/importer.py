@@ -70,7 +70,7 @@ class Importer:
     async def take(self, source: AsyncIterator[bytes], name: str = "") -> None:
         """Takes in a file; `name` stands in the report if there are several."""
         is_ours = is_complete = False
-        number = 0
+        number = None
         async for number, line in lines.split(source, self._hold_with_batches):
             where = f"{name} line {number}".strip()
             if number == lines.DOCUMENT:
@@ -90,10 +90,14 @@ class Importer:
                 await self._gather(reading.read(where, told.kind, told.object))
             else:
                 await self._gather(await _in_thread(reading.read, where, told.kind, told.object))
+        if number is None:
+            # What should have written it has failed.
+            self._refuse(Problem(name or "the input", "", "", "it is empty"))
+            return
         await self._gather_foreign(reading.read_told(f"{name} line {number}".strip(), self._foreign.rest()), 0)
         if is_ours and not is_complete:
-            where = f"{name} line {number + 1}".strip()
-            self._refuse(Problem(where, "end", "", "the export is not complete: its end is missing"))
+            where = f"{name} after line {number}".strip()
+            self._refuse(Problem(where, "", "", "the export is not complete, its end is missing"))
 
     async def finish(self) -> Report:
         """Stores the rest; gives the report."""

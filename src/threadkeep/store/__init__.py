@@ -25,6 +25,18 @@ def sqlite_path(database: str) -> Path:
     return Path(path)
 
 
+def place(settings: Settings) -> str:
+    """The database without its password, and with the whole path: from another folder, a relative one names another."""
+    if is_shared(settings):
+        return settings.database_shown
+    return f"{SQLITE_PREFIX}{sqlite_path(settings.database).absolute()}"
+
+
+def is_missing(settings: Settings) -> bool:
+    """Whether it is a file that is not there yet."""
+    return not is_shared(settings) and not sqlite_path(settings.database).exists()
+
+
 def is_shared(settings: Settings) -> bool:
     """Whether several processes may serve the database at once."""
     return settings.database.startswith(POSTGRES_PREFIXES)
