@@ -117,6 +117,49 @@ def test_the_keyboard_alone_is_enough(page, client, model):
     expect(page.locator(".row")).to_have_count(2)
 
 
+@pytest.mark.parametrize("width", [1280, 900, 600])
+@pytest.mark.parametrize("view", ["", "/runs"])
+@pytest.mark.usefixtures("assistant")
+def test_what_is_typed_after_ctrl_k_is_all_searched_for(new_page, server, client, width, view):
+    thread = client.beta.threads.create(metadata={"title": "A tale"})
+    page = new_page(viewport={"width": width, "height": 800})
+    page.goto(f"{server.url}#/{thread.id}{view}")
+    expect(page.locator("[role=listbox] .row")).to_have_count(1)
+    if view:
+        expect(page.get_by_role("complementary", name="Runs")).to_be_visible()
+    # Asked in the task that handles the key, thus before any other key can come.
+    page.evaluate("""() => addEventListener("keydown", (event) => {
+        if (event.key === "k") queueMicrotask(() => { window.focused = document.activeElement.id; });
+    })""")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("user=ada")
+    assert page.evaluate("window.focused") == "search"
+    expect(page.get_by_text("Nothing found.")).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_have_value("user=ada")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+@pytest.mark.usefixtures("assistant")
+def test_a_dialog_closes_when_the_browsers_own_button_shows_another_page(page, client):
+    client.beta.threads.create(metadata={"title": "A tale"})
+    page.reload()
+    page.locator(".row").click()
+    expect(page.get_by_role("heading", name="A tale")).to_be_visible()
+    edit = page.get_by_role("button", name="Edit", exact=True)
+    edit.click()
+    expect(page.get_by_role("dialog", name="Edit assistant")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_focused()
+    # The page can be used, and the dialog opens again when it is asked for.
+    edit.click()
+    expect(page.get_by_role("dialog", name="Edit assistant")).to_be_visible()
+    page.go_forward()
+    expect(page.get_by_role("heading", name="A tale")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 @pytest.mark.usefixtures("assistant")
 def test_every_control_has_a_name_and_a_visible_focus(page, client, model, say):
     furnish(client)

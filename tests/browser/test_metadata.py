@@ -149,6 +149,15 @@ def test_a_thread_that_is_gone_meanwhile_is_told(page, client, thread):
     expect(form).to_have_count(0)
 
 
+def test_the_form_closes_when_the_browsers_own_button_leaves_the_thread(page, server, thread):
+    page.goto(f"{server.url}#/new")
+    page.goto(f"{server.url}#/{thread.id}")
+    open_form(page)
+    page.go_back()
+    expect(page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_metadata_can_be_read_by_everybody(server, new_page, thread, shoot, look):
     phone = {"viewport": PHONE, "has_touch": True, "color_scheme": "dark"}

@@ -160,6 +160,18 @@ def test_a_key_is_asked_for_and_a_wrong_one_refused(new_page, new_server, sdk, s
     expect(page.locator(".row")).to_contain_text("Behind the key")
 
 
+def test_the_question_for_a_key_stays_whatever_page_is_shown(new_page, new_server):
+    server = new_server()
+    server.new_key()
+    page = new_page()
+    page.goto(server.url)
+    dialog = page.get_by_role("dialog", name="This server needs a key")
+    expect(dialog).to_be_visible()
+    page.goto(f"{server.url}#/webhooks")
+    expect(page.get_by_role("region", name="Webhooks", include_hidden=True)).to_be_visible()
+    expect(dialog).to_be_visible()
+
+
 @pytest.mark.parametrize("remember", [True, False])
 def test_a_key_is_kept_as_long_as_one_likes(new_page, new_server, remember):
     server = new_server()

@@ -124,15 +124,15 @@ export function AssistantForm() {
 }
 
 function Form({ subject }: { subject: Assistant | "new" }) {
+  const close = (): void => {
+    inForm.value = null;
+  };
+  const dialog = useModal(close);
   const known = subject === "new" ? null : subject;
-  const dialog = useModal();
   const [functions, setFunctions] = useState<string[]>(() =>
     (known?.tools ?? []).filter((tool) => tool.function).map((tool) => JSON.stringify(tool.function, null, 2)),
   );
   const [others, setOthers] = useState<Tool[]>(() => (known?.tools ?? []).filter((tool) => !tool.function));
-  const close = (): void => {
-    inForm.value = null;
-  };
 
   const { problem, isSaving, onSubmit } = useSaving(async (form) => {
     const body = bodyOf(form, functions, others);

@@ -259,7 +259,8 @@ function Composer({ id, conversation, onSend }: ComposerProps) {
   const run = conversation?.heldBy;
   const isHeld = run !== undefined || isSending || (conversation?.isLoading.value ?? false);
 
-  useEffect(() => {
+  // Not later: by then somebody may have gone elsewhere, as to the search field.
+  useLayoutEffect(() => {
     if (matchMedia("(min-width: 50rem)").matches) area.current?.focus();
   }, []);
   useLayoutEffect(() => {

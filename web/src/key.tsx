@@ -8,6 +8,7 @@ export function KeyQuestion({ onKey }: { onKey: () => void }) {
 }
 
 function Question({ onKey }: { onKey: () => void }) {
+  // It stays, whatever the page: all need the key.
   const dialog = useModal();
   return (
     // There is nothing to do without one.

@@ -103,12 +103,20 @@ function lookAgain(): void {
 addEventListener("focus", lookAgain);
 document.addEventListener("visibilitychange", lookAgain);
 
+/** Goes to the search field, before any other key can come: that one must not go where the focus was. */
+function toSearch(): void {
+  const search = document.getElementById("search")!;
+  if (search.checkVisibility()) return search.focus();
+  go("");
+  // Preact draws the page in a microtask, which comes before this one.
+  queueMicrotask(() => search.focus());
+}
+
 addEventListener("keydown", (event) => {
   const isCommand = event.ctrlKey || event.metaKey;
   if (document.querySelector("dialog[open]")) return;
   if (isCommand && !event.shiftKey && event.key.toLowerCase() === "k") {
-    if (!document.getElementById("search")?.checkVisibility()) go("");
-    requestAnimationFrame(() => document.getElementById("search")?.focus());
+    toSearch();
   } else if (isCommand && event.shiftKey && event.key.toLowerCase() === "o") go("new");
   else if (event.key === "Escape" && !event.defaultPrevented && conversation.value?.heldBy) {
     if ((event.target as Element).closest(".editor, .menu, .top input, .search")) return;

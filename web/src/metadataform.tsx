@@ -27,12 +27,12 @@ export function MetadataForm() {
 }
 
 function Form({ subject: { title, path, onSaved } }: { subject: Subject }) {
-  const dialog = useModal();
-  const [before, setBefore] = useState<Metadata | null>(null);
-  const [pairs, setPairs] = useState<readonly Pair[]>([]);
   const close = (): void => {
     subject.value = null;
   };
+  const dialog = useModal(close);
+  const [before, setBefore] = useState<Metadata | null>(null);
+  const [pairs, setPairs] = useState<readonly Pair[]>([]);
   const { problem, setProblem, isSaving, onSubmit } = useSaving(async () => {
     const body = { metadata: patchOf(before!, pairs) };
     if (Object.keys(body.metadata).length) onSaved(await call<Described>("POST", path, { body }));

@@ -42,7 +42,7 @@ export const RotateForm = ({ webhook, ...props }: Props & { webhook: Webhook }) 
 
 /** A form, and then the secret that came of it, if one did. */
 function Dialog({ form, onSaved, onClose }: Props & { form: (props: Props) => ComponentChildren }) {
-  const dialog = useModal();
+  const dialog = useModal(onClose);
   const [made, setMade] = useState<Webhook | null>(null);
   const take = ({ secret, ...known }: Webhook): void => {
     onSaved(known);

@@ -85,8 +85,6 @@ export function Webhooks({ webhookId }: { webhookId: string }) {
   const box = useRef<HTMLDivElement>(null);
   // What had the focus is gone by now.
   useEffect(() => box.current?.focus(), [webhookId]);
-  // Who leaves by the browser's own button leaves the dialog, too.
-  useEffect(() => closeDialog, [webhookId]);
   const webhook = webhooks.value?.find(({ id }) => id === webhookId);
   return (
     <>
